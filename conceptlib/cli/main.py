@@ -1,0 +1,116 @@
+"""The `conceptlib` command: finds the verbs, runs one, turns what goes wrong into a message and an exit status.
+
+A verb is a file of this folder: `catalog.py` holds the command `cli` that `conceptlib catalog` runs. Adding the file is enough. At its
+top level it imports click and `conceptlib.cli.output` only, so that `conceptlib --help` can show all of them at once.
+
+Exit status: 0 done, 1 error, 2 usage, 130 interrupted. `CONCEPTLIB_DEBUG=1` shows tracebacks.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from conceptlib import __version__
+from conceptlib.cli.output import Output
+from conceptlib.errors import ConceptlibError
+
+_NOT_VERBS = {"main", "output"}
+
+
+def verbs() -> list[str]:
+    """The names of all commands, from the files beside this one."""
+    found = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    return sorted(name.replace("_", "-") for name in found if name not in _NOT_VERBS and not name.startswith("_"))
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are the modules of `conceptlib.cli`, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return verbs()
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in verbs():
+            return None
+        command = import_module(f"conceptlib.cli.{cmd_name.replace('-', '_')}").cli
+        command.name = cmd_name
+        return command  # type: ignore[no-any-return]
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="conceptlib")
+def cli() -> None:
+    """Teach a text-to-image model not to draw something.
+
+    conceptlib builds the datasets that expose a concept, finds where the concept sits, erases it from a diffusion model, measures what
+    went and what stayed, catalogs the checkpoint and publishes it.
+
+    \b
+    A first look (10 minutes, no network):
+      conceptlib demo
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; never raises."""
+    out = Output()
+    debug = os.environ.get("CONCEPTLIB_DEBUG", "") not in {"", "0"}
+    try:
+        result = cli.main(args=list(argv) if argv is not None else None, prog_name="conceptlib", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        out.text(error.format_message())
+        return 2
+    except click.UsageError as error:
+        out.error(error.format_message(), hint=_usage_hint(error.ctx))
+        return 2
+    except click.ClickException as error:
+        out.error(error.format_message())
+        return error.exit_code
+    except ConceptlibError as error:
+        _trace(debug)
+        out.error(error.what, error.where, error.hint)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        out.error("interrupted", hint="the same command continues where it stopped")
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has gone. Python would complain again when it flushes stdout at exit, so give it somewhere to flush to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        _trace(debug)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            hint = "free some space (`conceptlib gc` removes unfinished work); the same command then continues"
+            out.error("no space left on the disk", str(error.filename or ""), hint)
+        else:
+            out.error(error.strerror or str(error) or type(error).__name__, str(error.filename or ""))
+        return 1
+    except Exception as error:
+        _trace(debug)
+        hint = "this is a bug in conceptlib: CONCEPTLIB_DEBUG=1 shows the traceback to report"
+        out.error(f"unexpected {type(error).__name__}: {error}", hint=hint)
+        return 1
+
+
+def _trace(debug: bool) -> None:
+    if debug:
+        Output().note(traceback.format_exc())
+
+
+def _usage_hint(context: click.Context | None) -> str:
+    return f"`{context.command_path if context else 'conceptlib'} --help` shows the usage"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

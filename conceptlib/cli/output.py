@@ -1,0 +1,282 @@
+"""The only place that prints, and the options that commands share.
+
+A command takes an `Output` from the `@output.options` decorator and says what it has; the sink decides how it looks:
+
+* by default tables and sentences for people, results on stdout, everything else on stderr;
+* `--json`: one JSON document on stdout;
+* `--quiet`: only what a script needs (ids, names, paths), one a line.
+
+Nothing that looks like a Hugging Face token leaves this module in clear.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import IO, Any
+
+import click
+
+from conceptlib.errors import ConceptlibError, UsageError
+
+_TOKEN = re.compile(r"\b(hf|api_org|hf_oauth)_[A-Za-z0-9]{16,}\b|\bhf_[A-Za-z0-9_-]{4,}(?=@)")
+_BAR_DELAY = 2.0  # seconds: shorter jobs need no bar
+
+
+def redact(text: str) -> str:
+    """`text` with every Hugging Face token in it (by its shape, or the value of a token variable) replaced by `hf_***`."""
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN"):
+        value = os.environ.get(variable, "").strip()
+        if len(value) >= 4:
+            text = text.replace(value, "hf_***")
+    return _TOKEN.sub("hf_***", text)
+
+
+def jsonable(value: Any) -> Any:
+    """Turn paths, tuples, NumPy scalars and objects with `as_dict`/`model_dump` into what JSON knows; NaN and infinities become null."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [jsonable(item) for item in value]
+    for method in ("as_dict", "model_dump", "tolist"):
+        if hasattr(value, method):
+            return jsonable(getattr(value, method)())
+    return str(value)
+
+
+def format_cell(value: Any) -> str:
+    """A table cell for people: short floats, lists joined, None as a dash."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(format_cell(item) for item in value) or "-"
+    return " ".join(str(value).split())
+
+
+class Output:
+    """Where a command's words go. `mode` is "human", "json" or "quiet"."""
+
+    def __init__(self, mode: str = "human", *, stdout: IO[str] | None = None, stderr: IO[str] | None = None) -> None:
+        self.mode = mode
+        self._stdout = stdout
+        self._stderr = stderr
+
+    @property
+    def stdout(self) -> IO[str]:
+        return self._stdout or sys.stdout
+
+    @property
+    def stderr(self) -> IO[str]:
+        return self._stderr or sys.stderr
+
+    def _write(self, text: str, stream: IO[str]) -> None:
+        text = redact(text)
+        try:
+            stream.write(text + "\n")
+        except UnicodeEncodeError:  # a terminal that is not UTF-8 shows a question mark rather than a traceback
+            encoding = stream.encoding or "ascii"
+            stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        stream.flush()
+
+    def _json(self, value: Any) -> None:
+        self._write(json.dumps(jsonable(value), indent=2, ensure_ascii=False), self.stdout)
+
+    # what a command has to say ----------------------------------------------------------------------------------------------------
+
+    def result(self, data: Any, *, human: str = "", quiet: object = None) -> None:
+        """The command's one result: `data` for `--json`, `human` for people (else the data as lines), `quiet` for scripts."""
+        if self.mode == "json":
+            self._json(data)
+        elif self.mode == "quiet":
+            if quiet is not None:
+                self._write(str(quiet), self.stdout)
+        elif human:
+            self._write(human, self.stdout)
+        else:
+            self.fields(data)
+
+    def fields(self, data: Mapping[str, Any]) -> None:
+        """A mapping, one `key  value` line an entry (an object in JSON)."""
+        if self.mode == "json":
+            self._json(data)
+            return
+        width = max((len(str(key)) for key in data), default=0)
+        for key, value in data.items():
+            self._write(f"{str(key):<{width}}  {format_cell(value)}", self.stdout)
+
+    def table(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None, *, quiet: str = "", empty: str = "") -> None:
+        """Rows of one shape. JSON prints every key of every row; people see `columns`; `--quiet` the column `quiet` (else the first).
+
+        empty: what to tell people when there are no rows (on stderr).
+        """
+        rows = list(rows)
+        columns = list(columns) if columns is not None else list(rows[0] if rows else [])
+        if self.mode == "json":
+            self._json(rows)
+        elif self.mode == "quiet":
+            for row in rows:
+                self._write(str(row.get(quiet or columns[0], "")), self.stdout)
+        elif not rows:
+            self.note(empty or "nothing here yet")
+        else:
+            self._write(render_table(rows, columns, width=self._width()), self.stdout)
+
+    def text(self, text: str) -> None:
+        """Text as it is, on stdout (file contents, help)."""
+        self._write(text.rstrip("\n"), self.stdout)
+
+    def note(self, text: str) -> None:
+        """A remark for people on stderr; silent with `--quiet`."""
+        if self.mode != "quiet":
+            self._write(text, self.stderr)
+
+    def warn(self, text: str) -> None:
+        """Something the user should know, on stderr in every mode."""
+        self._write(f"{paint('warning', 'yellow', self.stderr)}: {text}", self.stderr)
+
+    def error(self, what: str, where: str = "", hint: str = "") -> None:
+        """What went wrong, where, and what to do next, on stderr in every mode."""
+        lines = [f"{paint('error', 'red', self.stderr)}: {what}"]
+        if where:
+            lines.append(f"  where: {where}")
+        if hint:
+            lines.append(f"  hint:  {hint}")
+        self._write("\n".join(lines), self.stderr)
+
+    def progress(self) -> Progress:
+        """A progress callback for library functions; use it as a context manager so that the last bar is closed."""
+        return Progress(self.stderr, enabled=self.mode != "quiet")
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask before something that cannot be undone. Raises UsageError when nobody can answer, ConceptlibError when the answer is no."""
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise UsageError(f"this needs a confirmation: {question}", where="standard input is not a terminal", hint="say --yes")
+        self.stderr.write(f"{question} [y/N] ")
+        self.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise ConceptlibError("not confirmed, nothing was changed")
+
+    def _width(self) -> int:
+        return shutil.get_terminal_size((150, 24)).columns if self.stdout.isatty() else 10_000
+
+
+def paint(text: str, colour: str, stream: IO[str]) -> str:
+    """`text` in a colour where the stream is a terminal and NO_COLOR is not set."""
+    if os.environ.get("NO_COLOR") or not stream.isatty():
+        return text
+    return click.style(text, fg=colour, bold=True)
+
+
+def render_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, width: int = 10_000) -> str:
+    """An aligned text table: a header line, then a line a row. The last column is cut so that no line is longer than `width`."""
+    cells = [[format_cell(row.get(column)) for column in columns] for row in rows]
+    numeric = [all(isinstance(row.get(c), (int, float, type(None))) and not isinstance(row.get(c), bool) for row in rows) for c in columns]
+    widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
+    lines = []
+    for line in [list(columns), *cells]:
+        padded = [text.rjust(w) if right else text.ljust(w) for text, w, right in zip(line, widths, numeric, strict=True)]
+        joined = "  ".join(padded).rstrip()
+        lines.append(joined if len(joined) <= width else joined[: max(width - 1, 1)] + "…")
+    return "\n".join(lines)
+
+
+class Progress:
+    """`progress(stage, done, total)` drawn as one tqdm bar a stage on stderr.
+
+    Nothing is drawn where stderr is no terminal, nor for a stage that takes less than two seconds.
+    """
+
+    def __init__(self, stream: IO[str], *, enabled: bool = True) -> None:
+        self._stream = stream
+        self._enabled = enabled and stream.isatty()
+        self._stage = ""
+        self._since = 0.0
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._close()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if not self._enabled:
+            return
+        now = time.monotonic()
+        if stage != self._stage:
+            self._close()
+            self._stage, self._since, self._first = stage, now, done
+        if self._bar is None and now - self._since >= _BAR_DELAY and done < total:
+            from tqdm import tqdm
+
+            self._bar = tqdm(desc=stage, total=total, initial=self._first, file=self._stream, dynamic_ncols=True, leave=True)
+        if self._bar is not None:
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._stage = None, ""
+
+
+# the options that commands share --------------------------------------------------------------------------------------------------------
+
+
+def _set_home(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        os.environ["CONCEPTLIB_HOME"] = os.path.abspath(os.path.expanduser(value))
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--json`, `--quiet` and `--home`; the command receives `out: Output`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+    @click.option("--quiet", "-q", is_flag=True, help="Print only names, ids or paths, one a line.")
+    @click.option(
+        "--home",
+        metavar="DIR",
+        expose_value=False,
+        is_eager=True,
+        callback=_set_home,
+        help="The folder for artifacts, instead of $CONCEPTLIB_HOME.",
+    )
+    @functools.wraps(command)
+    def wrapper(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> Any:
+        if as_json and quiet:
+            raise UsageError("--json and --quiet exclude each other", hint="choose one")
+        return command(*args, out=Output("json" if as_json else "quiet" if quiet else "human"), **kwargs)
+
+    return wrapper
+
+
+def _check_overrides(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    for item in value:
+        if "=" not in item:
+            raise click.UsageError(f"{item!r} is no override; write it as key=value, such as rows=64", ctx=context)
+    return value
+
+
+overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", callback=_check_overrides)
+"""Trailing `key=value` words as `overrides: tuple[str, ...]`, for `load_spec(..., overrides=overrides)`."""
+
+device_option = click.option("--device", metavar="DEVICE", default=None, help="cpu, cuda, cuda:1, mps; the best there is by default.")
+dtype_option = click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default=None, help="By default the device's.")
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")

@@ -1,0 +1,47 @@
+"""Specs: what a user wants, as data. YAML files, discovered from disk, overridden by `key=value`, validated as a whole.
+
+See docs/architecture.md for the kinds and where they live.
+"""
+
+from conceptlib.specs.discover import KINDS, SpecFile, find, find_all
+from conceptlib.specs.errors import Problem, SpecError
+from conceptlib.specs.files import copy_spec, list_specs, read_spec_text
+from conceptlib.specs.load import check_spec, load_concepts, load_spec
+from conceptlib.specs.params import FloatRange, Fraction, IntRange, Params, PositiveFloat, PositiveInt, within
+from conceptlib.specs.registry import ADAPTERS, BUILDERS, FAMILIES, METHODS, SUITES, Registry
+from conceptlib.specs.schema import ConceptSpec, DatasetSpec, DetectorSpec, ModelSpec, RecipeSpec, Spec, SuiteSpec
+
+__all__ = [
+    "ADAPTERS",
+    "BUILDERS",
+    "FAMILIES",
+    "KINDS",
+    "METHODS",
+    "SUITES",
+    "ConceptSpec",
+    "DatasetSpec",
+    "DetectorSpec",
+    "FloatRange",
+    "Fraction",
+    "IntRange",
+    "ModelSpec",
+    "Params",
+    "PositiveFloat",
+    "PositiveInt",
+    "Problem",
+    "RecipeSpec",
+    "Registry",
+    "Spec",
+    "SpecError",
+    "SpecFile",
+    "SuiteSpec",
+    "check_spec",
+    "copy_spec",
+    "find",
+    "find_all",
+    "list_specs",
+    "load_concepts",
+    "load_spec",
+    "read_spec_text",
+    "within",
+]

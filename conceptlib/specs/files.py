@@ -1,0 +1,64 @@
+"""Working with spec files: list, show, copy."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from conceptlib import paths
+from conceptlib.errors import ConceptlibError
+from conceptlib.specs import discover
+from conceptlib.specs.load import describe
+
+_NAME_LINE = re.compile(r"^name:.*$", re.MULTILINE)
+
+
+def list_specs(kinds: str | Sequence[str]) -> list[dict[str, str]]:
+    """Every spec of the kinds: name, kind, uses (registered module), origin, description, path. Broken specs are listed too."""
+    return [describe(found) for found in discover.find_all(kinds)]
+
+
+def read_spec_text(kinds: str | Sequence[str], ref: str | Path) -> str:
+    """The text of a spec's file. Raises NotFound."""
+    return discover.find(kinds, ref).path.read_text(encoding="utf-8")
+
+
+def copy_spec(kinds: str | Sequence[str], ref: str | Path, dest: str | Path | None = None, *, overwrite: bool = False) -> Path:
+    """Copy a spec to edit it, and give the copy the name that its new place says. Returns the new path.
+
+    dest: a path that ends in `.yaml`, an existing folder, or a new name (the copy then goes to `$CONCEPTLIB_HOME/specs`); by default the
+    same name there, which shadows the original. Raises ConceptlibError when the file exists already, NotFound for an unknown spec.
+    """
+    found = discover.find(kinds, ref)
+    target = _target(found, dest)
+    if target.exists() and not overwrite:
+        raise ConceptlibError("this file exists already", where=target, hint="choose another name, or say --yes to overwrite it")
+    name = discover.name_of(found.kind, target) or _free_name(found, target)
+    text = _NAME_LINE.sub(f"name: {name}", found.path.read_text(encoding="utf-8"), count=1)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, target)
+    return target
+
+
+def _target(found: discover.SpecFile, dest: str | Path | None) -> Path:
+    user = paths.home() / "specs"
+    if dest is None:
+        return discover.default_path(found.kind, found.name, user)
+    text = str(dest)
+    path = Path(text).expanduser()
+    if path.suffix in {".yaml", ".yml"}:
+        return path
+    if path.is_dir() or text.endswith(os.sep):
+        return path / f"{found.name.rpartition('/')[2]}.yaml"
+    if found.kind == "recipe" and "/" not in text:
+        text = f"{found.name.partition('/')[0]}/{text}"
+    return discover.default_path(found.kind, text, user)
+
+
+def _free_name(found: discover.SpecFile, target: Path) -> str:
+    """The name of a copy that lies outside every folder of specs: its file name, for a recipe after the method."""
+    return f"{found.name.partition('/')[0]}/{target.stem}" if found.kind == "recipe" and "/" in found.name else target.stem

@@ -1,0 +1,122 @@
+"""What a spec may say: one pydantic model a kind of spec.
+
+`params` is checked separately against the `Params` of the registered module that the spec names, so no builder, detector, method or model
+family is known here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny
+
+from conceptlib.specs.params import Params
+from conceptlib.specs.registry import ADAPTERS, BUILDERS, FAMILIES, METHODS, SUITES, Registry
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$")]
+RecipeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,47}(/[a-z0-9][a-z0-9._-]{0,47})?$")]
+Phrase = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Spec(BaseModel):
+    """The fields that every spec has. `params` is an instance of the registered module's `Params`, with every default filled in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    registry: ClassVar[tuple[str, Registry] | None] = None
+    """The field that names a registered module, and the registry that it is looked up in."""
+
+    kind: str
+    name: Name
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    params: SerializeAsAny[Params] = Params()
+
+    _source: Path = PrivateAttr(default=Path())
+
+    @property
+    def source(self) -> Path:
+        """The file that this spec was read from."""
+        return self._source
+
+    @property
+    def entry(self) -> str:
+        """The name in the registry (builder, adapter, method, suite, family); empty for a concept."""
+        return str(getattr(self, self.registry[0])) if self.registry else ""
+
+    def resolved(self) -> dict[str, Any]:
+        """A plain dict with every default filled in, ready for a lock. The description is left out: it decides no content."""
+        return self.model_dump(mode="json", exclude={"description"})
+
+
+class DatasetSpec(Spec):
+    """A dataset that a builder makes; concepts are those that its images contain."""
+
+    registry: ClassVar[tuple[str, Registry] | None] = ("builder", BUILDERS)
+    kind: Literal["dataset"]
+    builder: str
+    concepts: tuple[Name, ...] = ()
+
+
+class ConceptSpec(Spec):
+    """Something that a model should not draw.
+
+    type: `implicit` (never in the caption: QR codes, watermarks, stray text), `explicit` (objects, styles, people) or `unsafe`.
+    phrases: how people write it; the first is the one used in prompts. detectors: names of the detector specs that see it.
+    """
+
+    kind: Literal["concept"]
+    type: Literal["implicit", "explicit", "unsafe"]
+    phrases: Annotated[tuple[Phrase, ...], Field(min_length=1)]
+    detectors: tuple[Name, ...] = ()
+
+    @property
+    def phrase(self) -> str:
+        """The canonical name that prompts use."""
+        return self.phrases[0]
+
+
+class DetectorSpec(Spec):
+    """A detector: an adapter and its parameters."""
+
+    registry: ClassVar[tuple[str, Registry] | None] = ("adapter", ADAPTERS)
+    kind: Literal["detector"]
+    adapter: str
+
+
+class RecipeSpec(Spec):
+    """An erasure: a method, the concepts to erase, and its parameters. Its name is `method/variant`."""
+
+    registry: ClassVar[tuple[str, Registry] | None] = ("method", METHODS)
+    kind: Literal["recipe"]
+    name: RecipeName
+    method: str
+    concepts: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
+class SuiteSpec(Spec):
+    """A suite of measurements."""
+
+    registry: ClassVar[tuple[str, Registry] | None] = ("suite", SUITES)
+    kind: Literal["suite"]
+    suite: str
+    concepts: tuple[Name, ...] = ()
+
+
+class ModelSpec(Spec):
+    """A model that a family's recipe trains."""
+
+    registry: ClassVar[tuple[str, Registry] | None] = ("family", FAMILIES)
+    kind: Literal["model"]
+    family: str
+
+
+SCHEMAS: dict[str, type[Spec]] = {
+    "dataset": DatasetSpec,
+    "concept": ConceptSpec,
+    "detector": DetectorSpec,
+    "recipe": RecipeSpec,
+    "suite": SuiteSpec,
+    "model": ModelSpec,
+}

@@ -1,0 +1,29 @@
+"""Fixtures for the whole suite: a home of its own for every test, and no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before huggingface_hub is imported anywhere: it reads these once. A test of the Hub starts its own loopback server and sets what it needs.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+os.environ.setdefault("YOLO_OFFLINE", "true")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty `CONCEPTLIB_HOME` and an empty working folder: no test sees the user's artifacts, specs or tokens."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setenv("CONCEPTLIB_HOME", str(folder))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.delenv("CONCEPTLIB_DEBUG", raising=False)
+    monkeypatch.chdir(work)
+    return folder
