@@ -1,0 +1,114 @@
+"""Where everything lies below a store's root, and the record of keys.
+
+artifacts/<kind>/<name>/<id>/     the artifacts
+staging/<key>/files/, note.json   drafts, and what they are
+keys/<key>.json                   which artifact a key gave: one small file, so a lookup never scans
+locks/<key>.lock                  one writer a key
+catalog.duckdb                    an index; can be deleted
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from conceptlib.errors import ConceptlibError
+from conceptlib.store import files
+from conceptlib.store.artifact import Artifact
+from conceptlib.store.names import KINDS, check_kind, folder_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths below ``root``; nothing is created by asking."""
+
+    root: Path
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def drafts(self) -> Path:
+        return self.root / "staging"
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def locks(self) -> Path:
+        return self.root / "locks"
+
+    @property
+    def catalog(self) -> Path:
+        return self.root / "catalog.duckdb"
+
+    def staging(self, key: str) -> Path:
+        return self.drafts / key
+
+    def staging_files(self, key: str) -> Path:
+        return self.drafts / key / "files"
+
+    def staging_note(self, key: str) -> Path:
+        return self.drafts / key / "note.json"
+
+    def lock_file(self, key: str) -> Path:
+        return self.locks / f"{key}.lock"
+
+    def key_file(self, key: str) -> Path:
+        return self.keys / f"{key}.json"
+
+    def artifact_folder(self, kind: str, name: str, artifact_id: str) -> Path:
+        return self.artifacts / check_kind(kind) / folder_of(name) / artifact_id
+
+    def open(self, folder: Path) -> Artifact | None:
+        """The artifact in ``folder``; None, with a line in the log, when its manifest is missing or cannot be read."""
+        try:
+            return Artifact.open(folder)
+        except FileNotFoundError:
+            return None
+        except (ConceptlibError, OSError) as error:
+            logger.warning("left out: %s", error)
+            return None
+
+    def folders(self, kind: str | None = None, name: str | None = None) -> Iterator[Path]:
+        """Every artifact's folder, sorted; manifests are not read."""
+        for one in [check_kind(kind)] if kind else KINDS:
+            for named in [self.artifacts / one / folder_of(name)] if name else _folders(self.artifacts / one):
+                yield from _folders(named)
+
+    def find_key(self, key: str) -> Artifact | None:
+        """The artifact that ``key`` gave, if it is still there."""
+        try:
+            record = json.loads(self.key_file(key).read_bytes())
+            folder = self.artifact_folder(record["kind"], record["name"], record["id"])
+        except (OSError, ValueError, KeyError, TypeError, ConceptlibError):
+            return None  # no record, or a damaged one: the work is then done again, and the record written anew
+        return self.open(folder)
+
+    def write_key(self, key: str, kind: str, name: str, artifact_id: str) -> None:
+        files.atomic_write(self.key_file(key), json.dumps({"kind": kind, "name": name, "id": artifact_id}))
+
+    def set_aside(self, folder: Path) -> Path:
+        """Move a folder out of sight into the staging area, where ``gc`` finds it.
+
+        One step: readers see it whole or not at all.
+        """
+        aside = self.drafts / f"removed-{folder.name}-{uuid.uuid4().hex[:8]}"
+        aside.mkdir(parents=True)
+        files.rename_folder(folder, aside / "files")
+        return aside
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return sorted(path for path in parent.iterdir() if path.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

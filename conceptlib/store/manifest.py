@@ -1,0 +1,137 @@
+"""``manifest.json``: what an artifact says about itself."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from conceptlib.errors import ConceptlibError
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+
+# Packages that can change what an artifact holds. Versions are read from their metadata; nothing is imported.
+_PACKAGES = [
+    "conceptlib",
+    "accelerate",
+    "datasets",
+    "diffusers",
+    "duckdb",
+    "easyocr",
+    "huggingface_hub",
+    "numpy",
+    "opencv-python",
+    "peft",
+    "pillow",
+    "pyarrow",
+    "rapidocr",
+    "safetensors",
+    "segno",
+    "torch",
+    "torchvision",
+    "transformers",
+    "ultralytics",
+    "zxing-cpp",
+]
+
+_HEX64 = r"^[0-9a-f]{64}$"
+_ID = r"^[0-9a-f]{16}$"
+
+
+class FileEntry(BaseModel):
+    """One file of an artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(description="relative POSIX path inside the artifact's folder")
+    sha256: str = Field(pattern=_HEX64)
+    size: int = Field(ge=0, description="bytes")
+    volatile: bool = Field(
+        default=False, description="differs from run to run (a log), so the artifact's content leaves it out"
+    )
+
+
+class Manifest(BaseModel):
+    """The whole of ``manifest.json``. ``key`` and ``id`` depend on nothing that a machine or a clock decides."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore"
+    )  # a later release may add fields without a new schema version
+
+    schema_version: int = SCHEMA_VERSION
+    id: str = Field(pattern=_ID)
+    key: str = Field(pattern=_HEX64)
+    kind: str
+    name: str
+    parents: dict[str, str]
+    lock: dict[str, Any]
+    info: dict[str, Any]
+    files: tuple[FileEntry, ...]
+    content: str = Field(min_length=1)
+    content_from: Literal["files", "producer"] = Field(
+        description="who computed `content`: the store over the files, or the producer"
+    )
+    created: str = Field(description="UTC, ISO 8601 with microseconds: sorts as text")
+    seconds: float = Field(ge=0, description="wall time over all attempts")
+    environment: dict[str, Any]
+
+    def to_json(self) -> str:
+        """Indented for people; ends with a newline."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the artifact in ``folder``.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ConceptlibError: it is damaged, or a newer conceptlib wrote it.
+    """
+    path = folder / MANIFEST
+    text = path.read_bytes()
+    try:
+        raw = json.loads(text)
+        version = raw["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise ConceptlibError(
+                f"the manifest has schema version {version}; this conceptlib reads {SCHEMA_VERSION}",
+                where=str(path),
+                hint="upgrade conceptlib: pip install -U conceptlib",
+            )
+        return Manifest.model_validate(raw)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        problem = error.errors()[0] if isinstance(error, ValidationError) else None
+        detail = (
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" if problem else f"{type(error).__name__}: {error}"
+        )
+        raise ConceptlibError(
+            f"the manifest is damaged ({detail})",
+            where=str(path),
+            hint="`conceptlib verify` lists all that is damaged; remove the folder and make the artifact again",
+        ) from error
+
+
+def environment() -> dict[str, Any]:
+    """Python, platform and package versions of this process: recorded for people, never hashed.
+
+    No host or user name.
+    """
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "packages": versions,
+    }

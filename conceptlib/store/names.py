@@ -1,0 +1,56 @@
+"""Names of artifacts, and the folders they stand for."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from conceptlib.errors import ConceptlibError
+
+KINDS: Final = ("dataset", "images", "annotations", "detector", "checkpoint", "evaluation")
+
+# How each kind comes into being: the next command to type when one is not there.
+MADE_BY: Final = {
+    "dataset": "conceptlib build {name}",
+    "images": "conceptlib generate CHECKPOINT",
+    "annotations": "conceptlib annotate DATASET --detector {name}",
+    "detector": "conceptlib detector train {name} --data DATASET",
+    "checkpoint": "conceptlib erase {name} --data DATASET --annotations A --base tiny",
+    "evaluation": "conceptlib evaluate CHECKPOINT",
+}
+
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_LONGEST = 200  # most filesystems allow 255 bytes; the rest is for suffixes
+_SEPARATOR = "+"  # not allowed inside a name, so that two names never share a folder
+
+
+def check_kind(kind: str) -> str:
+    """``kind`` itself. Raises ``ConceptlibError`` for one that the store does not keep."""
+    if kind not in KINDS:
+        raise ConceptlibError(f"unknown kind of artifact: {kind!r}", hint=f"one of {', '.join(KINDS)}")
+    return kind
+
+
+def check_name(name: str) -> str:
+    """``name`` itself: parts of letters, digits, ``.``, ``_`` and ``-``, joined by ``/``; no part starts with a dot.
+
+    Raises:
+        ConceptlibError: anything else. A name becomes a folder, so ``..``, absolute paths and control characters are
+            refused.
+    """
+    if not name or len(name) > _LONGEST or not all(_PART.fullmatch(part) for part in name.split("/")):
+        raise ConceptlibError(
+            f"not a name: {name[:_LONGEST]!r}",
+            hint=f"letters, digits, '.', '_', '-', in parts joined by '/' (geom-erasing/qr), at most {_LONGEST} long",
+        )
+    return name
+
+
+def folder_of(name: str) -> str:
+    """The one folder name for an artifact's name: ``geom-erasing/qr`` becomes ``geom-erasing+qr``."""
+    return check_name(name).replace("/", _SEPARATOR)
+
+
+def name_of(folder: str) -> str:
+    """The inverse of ``folder_of``."""
+    return folder.replace(_SEPARATOR, "/")

@@ -1,0 +1,222 @@
+"""The store: making artifacts, finding them again, checking and removing them."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from conceptlib.errors import ConceptlibError, NotFound, nearest
+from conceptlib.store.artifact import Artifact
+from conceptlib.store.draft import Draft
+from conceptlib.store.gc import GcReport, collect
+from conceptlib.store.home import home
+from conceptlib.store.layout import Layout
+from conceptlib.store.manifest import MANIFEST
+from conceptlib.store.names import KINDS, MADE_BY, check_kind, check_name, folder_of, name_of
+from conceptlib.store.verify import Problem, verify_folder
+
+_ID = re.compile(r"[0-9a-f]{16}")
+_PREFIX = re.compile(r"[0-9a-f]{4,16}")
+
+
+class Store:
+    """All artifacts below ``root`` (default: ``conceptlib.store.home()``).
+
+    Cheap to make; holds nothing open; any number at once.
+    """
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root).expanduser().absolute() if root is not None else home()
+        if self.root.exists() and not self.root.is_dir():
+            raise ConceptlibError(
+                "the store's root is a file", where=str(self.root), hint="set CONCEPTLIB_HOME to a folder"
+            )
+        self.layout = Layout(self.root)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.root)!r})"
+
+    def draft(
+        self, kind: str, name: str, *, lock: Mapping[str, Any], parents: Mapping[str, str | Artifact] | None = None
+    ) -> Draft:
+        """Begin, go on with, or find done, the artifact that ``lock`` and ``parents`` decide. See ``Draft``.
+
+        Args:
+            kind: one of ``KINDS``.
+            name: the spec's name.
+            lock: the resolved spec and everything else that decides the content; JSON.
+            parents: role to id (or artifact).
+
+        Raises:
+            ConceptlibError: an unknown kind, a bad name or parent, a lock that is no JSON or holds something like a
+                token.
+        """
+        ids = {role: parent.id if isinstance(parent, Artifact) else parent for role, parent in (parents or {}).items()}
+        for role, parent in ids.items():
+            if not isinstance(parent, str) or not _ID.fullmatch(parent):
+                raise ConceptlibError(
+                    f"the parent {role!r} is not an artifact's id: {parent!r}", hint="16 hex digits: artifact.id"
+                )
+        return Draft(self.layout, check_kind(kind), check_name(name), lock, ids)
+
+    def get(self, ref: str | os.PathLike[str] | Artifact, kind: str | None = None) -> Artifact:
+        """The artifact that ``ref`` means: ``name`` (its newest), ``name@id-prefix``, an id prefix of 4 digits or
+        more, or a folder.
+
+        Args:
+            kind: narrows the search; several mean the same name otherwise.
+
+        Raises:
+            NotFound: none; with the nearest names and the next command.
+            ConceptlibError: an id prefix means several artifacts, or a damaged manifest stands at the folder.
+        """
+        if isinstance(ref, Artifact):
+            return ref
+        if kind is not None:
+            check_kind(kind)
+        text = os.fspath(ref)
+        found = self._by_path(text) or self._by_name(text, kind) or self._by_prefix(text, kind)
+        if found is None:
+            raise self._not_found(text, kind)
+        if kind is not None and found.kind != kind:
+            raise NotFound(f"{text} is of kind {found.kind}, not {kind}", where=str(found.path))
+        return found
+
+    def list(self, kind: str | None = None, name: str | None = None, parent: str | None = None) -> list[Artifact]:
+        """All artifacts of a kind, a name and a parent's id (each optional), newest last.
+
+        Damaged manifests are logged and left out.
+        """
+        found = [self.layout.open(folder) for folder in self.layout.folders(kind, name)]
+        return sorted(
+            (one for one in found if one is not None and (parent is None or parent in one.manifest.parents.values())),
+            key=lambda one: (one.created, one.id),
+        )
+
+    def children(self, artifact: Artifact) -> builtins.list[Artifact]:
+        """The artifacts that name ``artifact`` as a parent, newest last."""
+        return self.list(parent=artifact.id)
+
+    def verify(
+        self,
+        ref: str | os.PathLike[str] | Artifact | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> builtins.list[Problem]:
+        """Re-hash one artifact, or all, and name what is damaged, missing, or not in its manifest. Changes nothing.
+
+        Args:
+            progress: called with ("verify", artifacts done, artifacts in all).
+        """
+        folders = list(self.layout.folders()) if ref is None else [self._folder(ref)]
+        problems: list[Problem] = []
+        for index, folder in enumerate(folders):
+            if progress is not None:
+                progress("verify", index, len(folders))
+            problems.extend(verify_folder(folder, stored=folder.is_relative_to(self.layout.artifacts)))
+        if progress is not None:
+            progress("verify", len(folders), len(folders))
+        return problems
+
+    def rm(self, ref: str | os.PathLike[str] | Artifact, *, kind: str | None = None, dry_run: bool = False) -> Artifact:
+        """Remove one artifact of this store, and return what it was. With ``dry_run`` only the checks are made.
+
+        Raises:
+            NotFound: as ``get``.
+            ConceptlibError: other artifacts were made from it, or it lies outside the store.
+        """
+        artifact = self.get(ref, kind)
+        if not artifact.path.is_relative_to(self.layout.artifacts):
+            raise ConceptlibError("not in this store", where=str(artifact.path), hint=f"the store is {self.root}")
+        twins = [one for one in self.list() if one.id == artifact.id and one.path != artifact.path]
+        children = [] if twins else self.children(artifact)
+        if children:
+            raise ConceptlibError(
+                f"{len(children)} artifact(s) were made from {artifact.kind} {artifact.ref}: "
+                + ", ".join(f"{one.kind} {one.ref}" for one in children[:5]),
+                where=str(artifact.path),
+                hint="remove those first",
+            )
+        if not dry_run:
+            shutil.rmtree(self.layout.set_aside(artifact.path), ignore_errors=True)
+        return artifact
+
+    def gc(self, *, older_than: timedelta = timedelta(days=7), dry_run: bool = False) -> GcReport:
+        """Remove drafts that nobody works on and nothing was written to for ``older_than``; see
+        ``conceptlib.store.gc``.
+        """
+        return collect(self.layout, older_than=older_than, dry_run=dry_run)
+
+    def _folder(self, ref: str | os.PathLike[str] | Artifact) -> Path:
+        """The folder to verify: also of an artifact whose manifest can no longer be read."""
+        if isinstance(ref, Artifact):
+            return ref.path
+        text = os.fspath(ref)
+        prefix = text.rpartition("@")[2]
+        if _PREFIX.fullmatch(prefix):
+            hits = [folder for folder in self.layout.folders() if folder.name.startswith(prefix)]
+            if len(hits) == 1:
+                return hits[0]
+        path = Path(text).expanduser().absolute()
+        return path if path.is_relative_to(self.layout.artifacts) and path.is_dir() else self.get(text).path
+
+    def _by_path(self, text: str) -> Artifact | None:
+        path = Path(text).expanduser()
+        if path.name == MANIFEST:
+            path = path.parent
+        # A bare word is a name, even where a folder is called the same: "icd-qr" must not change its meaning with the
+        # directory.
+        looks_like_path = path.is_absolute() or text.startswith((".", "~")) or os.sep in text
+        return Artifact.open(path) if looks_like_path and (path / MANIFEST).is_file() else None
+
+    def _by_name(self, text: str, kind: str | None) -> Artifact | None:
+        name, _, prefix = text.partition("@")
+        try:
+            check_name(name)
+        except ConceptlibError:
+            return None
+        found = [one for one in self.list(kind, name) if one.id.startswith(prefix)]
+        if prefix and len({one.id for one in found}) > 1:
+            raise self._ambiguous(text, found)
+        return found[-1] if found else None
+
+    def _by_prefix(self, text: str, kind: str | None) -> Artifact | None:
+        if not _PREFIX.fullmatch(text):
+            return None
+        found = [self.layout.open(folder) for folder in self.layout.folders(kind) if folder.name.startswith(text)]
+        whole = sorted((one for one in found if one is not None), key=lambda one: (one.created, one.id))
+        if len({one.id for one in whole}) > 1:
+            raise self._ambiguous(text, whole)
+        return whole[-1] if whole else None
+
+    def _ambiguous(self, text: str, found: builtins.list[Artifact]) -> ConceptlibError:
+        return ConceptlibError(
+            f"{text!r} means {len(found)} artifacts: " + ", ".join(f"{one.kind} {one.ref}" for one in found[:5]),
+            hint="write more digits",
+        )
+
+    def _not_found(self, text: str, kind: str | None) -> NotFound:
+        name = text.partition("@")[0]
+        kinds = [kind] if kind else list(KINDS)
+        names = {
+            name_of(path.name): one
+            for one in kinds
+            for path in (self.layout.artifacts / one).glob("*")
+            if any(path.glob("*"))
+        }
+        near = nearest(name, names, count=3)
+        what = f"no {kind or 'artifact'} {text!r}"
+        if near:
+            what += "; nearest: " + ", ".join(f"{one} ({names[one]})" for one in near)
+        made = MADE_BY[kind].format(name=name) if kind else ""
+        try:
+            folder_of(name)
+        except ConceptlibError:
+            made = ""
+        look = "`conceptlib catalog ls` shows what is there"
+        return NotFound(what, where=str(self.root), hint=f"`{made}` makes it; {look}" if made else look)
