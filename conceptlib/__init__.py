@@ -1,7 +1,8 @@
 """conceptlib: the registry for concepts that a text-to-image model should not draw.
 
-The verbs of the command line are functions here: `build`, `annotate`, `erase`, `generate`, `evaluate`, `publish`, `load`, ... . They are
-imported on first use, so that `import conceptlib` stays cheap (no torch, no diffusers, no datasets).
+The verbs of the command line are functions here: `build`, `annotate`, `erase`, `generate`, `evaluate`, `publish`,
+`load`, ... . They are imported on first use, so that `import conceptlib` stays cheap (no torch, no diffusers, no
+datasets).
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 class ConceptlibError(Exception):
     """Something went wrong that the user can act on. Exit status 1.
 
-    what: one sentence. where: the file, row, artifact or option it is about. hint: the next thing to do, if possible a command.
+    what: one sentence. where: the file, row, artifact or option it is about. hint: the next thing to do, if possible
+    a command.
     """
 
     exit_code = 1

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# Before huggingface_hub is imported anywhere: it reads these once. A test of the Hub starts its own loopback server and sets what it needs.
+# Before huggingface_hub is imported anywhere: it reads these once. A test of the Hub starts its own loopback server
+# and sets what it needs.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")

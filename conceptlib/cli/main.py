@@ -1,7 +1,8 @@
 """The `conceptlib` command: finds the verbs, runs one, turns what goes wrong into a message and an exit status.
 
-A verb is a file of this folder: `catalog.py` holds the command `cli` that `conceptlib catalog` runs. Adding the file is enough. At its
-top level it imports click and `conceptlib.cli.output` only, so that `conceptlib --help` can show all of them at once.
+A verb is a file of this folder: `catalog.py` holds the command `cli` that `conceptlib catalog` runs. Adding the file
+is enough. At its top level it imports click and `conceptlib.cli.output` only, so that `conceptlib --help` can show
+all of them at once.
 
 Exit status: 0 done, 1 error, 2 usage, 130 interrupted. `CONCEPTLIB_DEBUG=1` shows tracebacks.
 """
@@ -51,8 +52,8 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Teach a text-to-image model not to draw something.
 
-    conceptlib builds the datasets that expose a concept, finds where the concept sits, erases it from a diffusion model, measures what
-    went and what stayed, catalogs the checkpoint and publishes it.
+    conceptlib builds the datasets that expose a concept, finds where the concept sits, erases it from a diffusion
+    model, measures what went and what stayed, catalogs the checkpoint and publishes it.
 
     \b
     A first look (10 minutes, no network):
@@ -85,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         out.error("interrupted", hint="the same command continues where it stopped")
         return 130
     except BrokenPipeError:
-        # The reader (`| head`) has gone. Python would complain again when it flushes stdout at exit, so give it somewhere to flush to.
+        # The reader (`| head`) has gone. Python would complain again when it flushes stdout at exit, so give it
+        # somewhere to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:

@@ -19,6 +19,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -30,7 +31,9 @@ _BAR_DELAY = 2.0  # seconds: shorter jobs need no bar
 
 
 def redact(text: str) -> str:
-    """`text` with every Hugging Face token in it (by its shape, or the value of a token variable) replaced by `hf_***`."""
+    """`text` with every Hugging Face token in it (by its shape, or the value of a token variable) replaced by
+    `hf_***`.
+    """
     for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN"):
         value = os.environ.get(variable, "").strip()
         if len(value) >= 4:
@@ -39,7 +42,9 @@ def redact(text: str) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """Turn paths, tuples, NumPy scalars and objects with `as_dict`/`model_dump` into what JSON knows; NaN and infinities become null."""
+    """Turn paths, tuples, NumPy scalars and objects with `as_dict`/`model_dump` into what JSON knows; NaN and
+    infinities become null.
+    """
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -88,24 +93,26 @@ class Output:
         try:
             stream.write(text + "\n")
         except UnicodeEncodeError:  # a terminal that is not UTF-8 shows a question mark rather than a traceback
-            encoding = stream.encoding or "ascii"
+            encoding = getattr(stream, "encoding", None) or "ascii"
             stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
         stream.flush()
 
     def _json(self, value: Any) -> None:
         self._write(json.dumps(jsonable(value), indent=2, ensure_ascii=False), self.stdout)
 
-    # what a command has to say ----------------------------------------------------------------------------------------------------
+    # what a command has to say
 
     def result(self, data: Any, *, human: str = "", quiet: object = None) -> None:
-        """The command's one result: `data` for `--json`, `human` for people (else the data as lines), `quiet` for scripts."""
+        """The command's one result: `data` for `--json`, `human` for people (else the data as lines), `quiet` for
+        scripts.
+        """
         if self.mode == "json":
             self._json(data)
         elif self.mode == "quiet":
             if quiet is not None:
                 self._write(str(quiet), self.stdout)
         elif human:
-            self._write(human, self.stdout)
+            self._write(human.rstrip("\n"), self.stdout)
         else:
             self.fields(data)
 
@@ -116,10 +123,18 @@ class Output:
             return
         width = max((len(str(key)) for key in data), default=0)
         for key, value in data.items():
-            self._write(f"{str(key):<{width}}  {format_cell(value)}", self.stdout)
+            self._write(f"{key!s:<{width}}  {format_cell(value)}", self.stdout)
 
-    def table(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None, *, quiet: str = "", empty: str = "") -> None:
-        """Rows of one shape. JSON prints every key of every row; people see `columns`; `--quiet` the column `quiet` (else the first).
+    def table(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        columns: Sequence[str] | None = None,
+        *,
+        quiet: str = "",
+        empty: str = "",
+    ) -> None:
+        """Rows of one shape. JSON prints every key of every row; people see `columns`; `--quiet` the column `quiet`
+        (else the first).
 
         empty: what to tell people when there are no rows (on stderr).
         """
@@ -162,11 +177,15 @@ class Output:
         return Progress(self.stderr, enabled=self.mode != "quiet")
 
     def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask before something that cannot be undone. Raises UsageError when nobody can answer, ConceptlibError when the answer is no."""
+        """Ask before something that cannot be undone. Raises UsageError when nobody can answer, ConceptlibError when
+        the answer is no.
+        """
         if yes:
             return
         if not sys.stdin.isatty():
-            raise UsageError(f"this needs a confirmation: {question}", where="standard input is not a terminal", hint="say --yes")
+            raise UsageError(
+                f"this needs a confirmation: {question}", where="standard input is not a terminal", hint="say --yes"
+            )
         self.stderr.write(f"{question} [y/N] ")
         self.stderr.flush()
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
@@ -184,13 +203,20 @@ def paint(text: str, colour: str, stream: IO[str]) -> str:
 
 
 def render_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, width: int = 10_000) -> str:
-    """An aligned text table: a header line, then a line a row. The last column is cut so that no line is longer than `width`."""
+    """An aligned text table: a header line, then a line a row. The last column is cut so that no line is longer than
+    `width`.
+    """
     cells = [[format_cell(row.get(column)) for column in columns] for row in rows]
-    numeric = [all(isinstance(row.get(c), (int, float, type(None))) and not isinstance(row.get(c), bool) for row in rows) for c in columns]
+    numeric = [
+        all(isinstance(row.get(c), (int, float, type(None))) and not isinstance(row.get(c), bool) for row in rows)
+        for c in columns
+    ]
     widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
     lines = []
     for line in [list(columns), *cells]:
-        padded = [text.rjust(w) if right else text.ljust(w) for text, w, right in zip(line, widths, numeric, strict=True)]
+        padded = [
+            text.rjust(w) if right else text.ljust(w) for text, w, right in zip(line, widths, numeric, strict=True)
+        ]
         joined = "  ".join(padded).rstrip()
         lines.append(joined if len(joined) <= width else joined[: max(width - 1, 1)] + "…")
     return "\n".join(lines)
@@ -225,7 +251,9 @@ class Progress:
         if self._bar is None and now - self._since >= _BAR_DELAY and done < total:
             from tqdm import tqdm
 
-            self._bar = tqdm(desc=stage, total=total, initial=self._first, file=self._stream, dynamic_ncols=True, leave=True)
+            self._bar = tqdm(
+                desc=stage, total=total, initial=self._first, file=self._stream, dynamic_ncols=True, leave=True
+            )
         if self._bar is not None:
             self._bar.total = total
             self._bar.update(done - self._bar.n)
@@ -236,12 +264,12 @@ class Progress:
         self._bar, self._stage = None, ""
 
 
-# the options that commands share --------------------------------------------------------------------------------------------------------
+# the options that commands share
 
 
 def _set_home(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value:
-        os.environ["CONCEPTLIB_HOME"] = os.path.abspath(os.path.expanduser(value))
+        os.environ["CONCEPTLIB_HOME"] = str(Path(value).expanduser().absolute())
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -276,7 +304,11 @@ def _check_overrides(context: click.Context, parameter: click.Parameter, value: 
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", callback=_check_overrides)
 """Trailing `key=value` words as `overrides: tuple[str, ...]`, for `load_spec(..., overrides=overrides)`."""
 
-device_option = click.option("--device", metavar="DEVICE", default=None, help="cpu, cuda, cuda:1, mps; the best there is by default.")
-dtype_option = click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default=None, help="By default the device's.")
+device_option = click.option(
+    "--device", metavar="DEVICE", default=None, help="cpu, cuda, cuda:1, mps; the best there is by default."
+)
+dtype_option = click.option(
+    "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default=None, help="By default the device's."
+)
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")

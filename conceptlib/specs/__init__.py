@@ -5,7 +5,7 @@ See docs/architecture.md for the kinds and where they live.
 
 from conceptlib.specs.discover import KINDS, SpecFile, find, find_all
 from conceptlib.specs.errors import Problem, SpecError
-from conceptlib.specs.files import copy_spec, list_specs, read_spec_text
+from conceptlib.specs.files import Report, copy_spec, list_specs, read_spec_text, specs_about, to_yaml, validate_specs
 from conceptlib.specs.load import check_spec, load_concepts, load_spec
 from conceptlib.specs.params import FloatRange, Fraction, IntRange, Params, PositiveFloat, PositiveInt, within
 from conceptlib.specs.registry import ADAPTERS, BUILDERS, FAMILIES, METHODS, SUITES, Registry
@@ -31,6 +31,7 @@ __all__ = [
     "Problem",
     "RecipeSpec",
     "Registry",
+    "Report",
     "Spec",
     "SpecError",
     "SpecFile",
@@ -43,5 +44,8 @@ __all__ = [
     "load_concepts",
     "load_spec",
     "read_spec_text",
+    "specs_about",
+    "to_yaml",
+    "validate_specs",
     "within",
 ]

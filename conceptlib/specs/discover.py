@@ -102,7 +102,9 @@ def _at_path(kinds: tuple[str, ...], path: Path) -> SpecFile:
         raise NotFound("there is no such file", where=path, hint="give the path of a spec, or the name of one")
     kind = _kind_in(path) or kinds[0]
     if kind in _LAYOUT and kind not in kinds:
-        raise ConceptlibError(f"this is a spec of kind {kind!r}", where=path, hint=f"here {' or '.join(map(repr, kinds))} is needed")
+        raise ConceptlibError(
+            f"this is a spec of kind {kind!r}", where=path, hint=f"here {' or '.join(map(repr, kinds))} is needed"
+        )
     kind = kind if kind in kinds else kinds[0]
     return SpecFile(kind, name_of(kind, path) or path.stem, path, "path")
 

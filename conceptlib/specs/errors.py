@@ -10,7 +10,9 @@ from conceptlib.errors import ConceptlibError
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: where (`file:line`, or the override), which field, what about it, and the nearest valid value if any."""
+    """One thing that is wrong: where (`file:line`, or the override), which field, what about it, and the nearest
+    valid value if any.
+    """
 
     where: str
     field: str

@@ -1,9 +1,11 @@
-"""From pydantic's error details to a sentence: what is wrong with which field, and the nearest thing that would be right."""
+"""From pydantic's error details to a sentence: what is wrong with which field, and the nearest thing that would be
+right.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -11,6 +13,7 @@ from pydantic import BaseModel
 from conceptlib.errors import nearest
 from conceptlib.specs.yaml_io import Place
 
+_UNION_MEMBER = re.compile(r"[\[\]()]|^(?:int|float|str|bool|none)$")
 _WANTED = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -26,25 +29,36 @@ _WANTED = {
 }
 
 
-def explain(model: type[BaseModel], detail: Mapping[str, Any]) -> tuple[Place, str, str]:
-    """Return (place, message, hint) for one entry of `ValidationError.errors()` of `model`."""
-    place = _real_place(detail["loc"], model)
+def explain(model: type[BaseModel], detail: Mapping[str, Any], also: Iterable[str] = ()) -> tuple[Place, str, str]:
+    """Return (place, message, hint) for one entry of `ValidationError.errors()` of `model`.
+
+    also: keys that are not `model`'s but that a writer may have meant by an unknown key at its top level.
+    """
     kind, context, given = detail["type"], detail.get("ctx", {}), detail.get("input")
+    place = _real_place(detail["loc"], model, unknown_key=kind == "extra_forbidden")
     if kind == "extra_forbidden":
         valid = sorted(_fields_at(model, place[:-1]))
-        close = nearest(str(place[-1]), valid)
-        return place, "unknown key", f"did you mean {close[0]!r}?" if close else f"valid keys: {', '.join(valid) or 'none'}"
+        close = nearest(str(place[-1]), valid) or (nearest(str(place[-1]), also) if len(place) == 1 else [])
+        return (
+            place,
+            "unknown key",
+            f"did you mean {close[0]!r}?" if close else f"valid keys: {', '.join(valid) or 'none'}",
+        )
     if kind == "missing":
         return place, "is required", ""
     if kind in {"literal_error", "enum"}:
         expected = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         close = nearest(str(given), expected)
-        return place, f"must be {context.get('expected')}, not {given!r}", f"did you mean {close[0]!r}?" if close else ""
+        return (
+            place,
+            f"must be {context.get('expected')}, not {given!r}",
+            f"did you mean {close[0]!r}?" if close else "",
+        )
     if kind == "value_error":
         return place, str(context.get("error", detail["msg"])), ""
     if kind == "string_pattern_mismatch":
         return place, f"{given!r} is no valid name", "use lower-case letters, digits, '-', '_', '.'"
-    if kind in {"missing_argument", "too_long", "too_short"} or kind.endswith("_too_long"):
+    if kind in {"missing_argument", "too_long", "too_short"}:
         return place, _lower(detail["msg"]), ""
     if kind in _WANTED:
         return place, f"{_WANTED[kind]}, not {_shown(given)}", ""
@@ -53,7 +67,7 @@ def explain(model: type[BaseModel], detail: Mapping[str, Any]) -> tuple[Place, s
 
 
 def _shown(value: Any) -> str:
-    text = {True: "true", False: "false", None: "null"}.get(value, repr(value)) if isinstance(value, (bool, type(None))) else repr(value)
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -61,17 +75,18 @@ def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _real_place(loc: tuple[str | int, ...], model: type[BaseModel]) -> Place:
-    """Drop what pydantic adds for itself: the names of union members, written with brackets or as type names in the path."""
+def _real_place(loc: tuple[str | int, ...], model: type[BaseModel], *, unknown_key: bool) -> Place:
+    """Drop what pydantic adds to a path for itself: the names of union members (`int`, `tuple[float, float]`, a class)."""
     place: list[str | int] = []
-    for part in loc:
+    for position, part in enumerate(loc):
         fields = _fields_at(model, tuple(place))
-        is_last_unknown = part == loc[-1] and fields
-        if isinstance(part, str) and place and not fields and not isinstance(part, int) and re.search(r"[\[\]()]|^(int|float|str|bool|none)$", part):
-            continue
-        if isinstance(part, str) and fields and part not in fields and not is_last_unknown:
-            continue
-        place.append(part)
+        keep = isinstance(part, int) or part in fields
+        if not keep and fields:
+            keep = unknown_key and position == len(loc) - 1
+        elif not keep:
+            keep = not place or not _UNION_MEMBER.search(str(part))
+        if keep:
+            place.append(part)
     return tuple(place)
 
 
@@ -81,7 +96,9 @@ def _fields_at(model: type[BaseModel], place: Place) -> set[str]:
     for part in place:
         if isinstance(part, int):
             continue
-        models = [inner for m in models if part in m.model_fields for inner in _models_in(m.model_fields[part].annotation)]
+        models = [
+            inner for m in models if part in m.model_fields for inner in _models_in(m.model_fields[part].annotation)
+        ]
     return {name for m in models for name in m.model_fields}
 
 

@@ -1,7 +1,7 @@
 """Loading a spec: file, overrides, validation of everything at once.
 
-Nothing heavy is imported: the registered module that a spec names is imported for its `Params` alone, and such modules import their
-libraries inside functions.
+Nothing heavy is imported: the registered module that a spec names is imported for its `Params` alone, and such
+modules import their libraries inside functions.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ def load_spec(kind: str | Sequence[str], ref: str | Path, overrides: Iterable[st
     """Load and validate a spec by name, or by the path of a `.yaml` file.
 
     kind: `dataset`, `concept`, `detector`, `recipe`, `suite` or `model`, or several of them.
-    overrides: `key=value` with a YAML value; the key names a field of `params` (dots reach inside) unless its first part is a top-level field.
+    overrides: `key=value` with a YAML value; the key names a field of `params` (dots reach inside) unless its first
+    part is a top-level field.
 
-    Returns an instance of the kind's class in `conceptlib.specs.schema` (hence `Any`), with `params` an instance of the registered module's
-    `Params`. Raises SpecError that lists every problem, NotFound for an unknown name.
+    Returns an instance of the kind's class in `conceptlib.specs.schema` (hence `Any`), with `params` an instance of
+    the registered module's `Params`. Raises SpecError that lists every problem, NotFound for an unknown name.
     """
     found = discover.find(kind, ref)
     document = read_document(found.path)
@@ -54,7 +55,9 @@ def _by_line(problem: Problem) -> tuple[int, int]:
 
 
 def _apply(document: Document, schema: type[Spec], overrides: Iterable[str]) -> tuple[dict[Place, str], list[Problem]]:
-    """Write the overrides into the document's data. Returns which places they set, and what is wrong with the overrides themselves."""
+    """Write the overrides into the document's data. Returns which places they set, and what is wrong with the
+    overrides themselves.
+    """
     overridden: dict[Place, str] = {}
     problems: list[Problem] = []
     for override in overrides:
@@ -88,7 +91,9 @@ def _apply(document: Document, schema: type[Spec], overrides: Iterable[str]) -> 
 class _Checker:
     """Validates one document and collects what is wrong with it."""
 
-    def __init__(self, found: discover.SpecFile, document: Document, overridden: dict[Place, str], problems: list[Problem]) -> None:
+    def __init__(
+        self, found: discover.SpecFile, document: Document, overridden: dict[Place, str], problems: list[Problem]
+    ) -> None:
         self.found = found
         self.document = document
         self.data = document.data
@@ -98,7 +103,7 @@ class _Checker:
 
     def run(self) -> Spec | None:
         envelope = {key: value for key, value in self.data.items() if key != "params"}
-        spec = self._validate(self.schema, envelope, ())
+        spec: Spec | None = self._validate(self.schema, envelope, ())
         self._check_name()
         params = self._check_params()
         self._check_names("concepts", "concept")
@@ -125,12 +130,17 @@ class _Checker:
             return model.model_validate_json(json.dumps(data), strict=True)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
-                place, message, hint = explain.explain(model, detail)
+                # An override of an unknown parameter may have meant a field of the spec itself: `sed=3`.
+                loc = (*prefix, *detail["loc"])
+                also = self.schema.model_fields if loc in self.overridden else ()
+                place, message, hint = explain.explain(model, detail, also)
                 self.add((*prefix, *place), message, hint)
             return None
 
     def _check_name(self) -> None:
-        """A spec that is found by its place must carry that name, or it would be found under one name and stored under another."""
+        """A spec that is found by its place must carry that name, or it would be found under one name and stored
+        under another.
+        """
         name, expected = self.data.get("name"), discover.name_of(self.found.kind, self.found.path)
         if expected and isinstance(name, str) and name != expected and ("name",) not in self.overridden:
             self.add(("name",), f"is {name!r}, but the file's place says {expected!r}", "rename one of the two")
@@ -148,7 +158,11 @@ class _Checker:
             if not isinstance(entry, str):
                 return None  # reported by the schema
             if entry not in registry:
-                self.add((field,), f"there is no {field} {entry!r}", did_you_mean(entry, registry.names(), listing="known are"))
+                self.add(
+                    (field,),
+                    f"there is no {field} {entry!r}",
+                    did_you_mean(entry, registry.names(), listing="known are"),
+                )
                 return None
             model = registry.params(entry)
         params: Params | None = self._validate(model, data, ("params",))
@@ -176,8 +190,17 @@ def check_spec(kind: str | Sequence[str], ref: str | Path, overrides: Iterable[s
 
 
 def describe(found: discover.SpecFile) -> dict[str, str]:
-    """What a listing shows of a spec: name, kind, origin, the registered module it uses, description, path. A broken one says so."""
-    shown = {"name": found.name, "kind": found.kind, "uses": "", "origin": found.origin, "description": "", "path": str(found.path)}
+    """What a listing shows of a spec: name, kind, origin, the registered module it uses, description, path. A broken
+    one says so.
+    """
+    shown = {
+        "name": found.name,
+        "kind": found.kind,
+        "uses": "",
+        "origin": found.origin,
+        "description": "",
+        "path": str(found.path),
+    }
     try:
         data = read_document(found.path).data
     except ConceptlibError:

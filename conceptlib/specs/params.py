@@ -15,12 +15,13 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-
 T = TypeVar("T", int, float)
 
 
 class Params(BaseModel):
-    """Parameters of one registered module: unknown keys are errors, values cannot change, NaN and infinities are refused."""
+    """Parameters of one registered module: unknown keys are errors, values cannot change, NaN and infinities are
+    refused.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 

@@ -16,7 +16,8 @@ from conceptlib.specs.params import Params
 class Registry:
     """The public modules of a package, `geom_erasing.py` under the name `geom-erasing`.
 
-    Listing imports nothing, not even the package; `get` imports one module. Names that begin with an underscore are helpers, not entries.
+    Listing imports nothing, not even the package; `get` imports one module. Names that begin with an underscore are
+    helpers, not entries.
     packages_only: list sub-packages, not plain modules (the model families beside their helpers).
     """
 

@@ -1,7 +1,7 @@
 """What a spec may say: one pydantic model a kind of spec.
 
-`params` is checked separately against the `Params` of the registered module that the spec names, so no builder, detector, method or model
-family is known here.
+`params` is checked separately against the `Params` of the registered module that the spec names, so no builder,
+detector, method or model family is known here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ Phrase = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Spec(BaseModel):
-    """The fields that every spec has. `params` is an instance of the registered module's `Params`, with every default filled in."""
+    """The fields that every spec has. `params` is an instance of the registered module's `Params`, with every default
+    filled in.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -46,7 +48,9 @@ class Spec(BaseModel):
         return str(getattr(self, self.registry[0])) if self.registry else ""
 
     def resolved(self) -> dict[str, Any]:
-        """A plain dict with every default filled in, ready for a lock. The description is left out: it decides no content."""
+        """A plain dict with every default filled in, ready for a lock. The description is left out: it decides no
+        content.
+        """
         return self.model_dump(mode="json", exclude={"description"})
 
 
@@ -62,8 +66,10 @@ class DatasetSpec(Spec):
 class ConceptSpec(Spec):
     """Something that a model should not draw.
 
-    type: `implicit` (never in the caption: QR codes, watermarks, stray text), `explicit` (objects, styles, people) or `unsafe`.
-    phrases: how people write it; the first is the one used in prompts. detectors: names of the detector specs that see it.
+    type: `implicit` (never in the caption: QR codes, watermarks, stray text), `explicit` (objects, styles, people) or
+    `unsafe`.
+    phrases: how people write it; the first is the one used in prompts. detectors: names of the detector specs that
+    see it.
     """
 
     kind: Literal["concept"]

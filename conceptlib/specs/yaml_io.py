@@ -1,8 +1,8 @@
 """Reading a spec's YAML safely, with the line of every value.
 
-Accepted is the part of YAML 1.2 that data needs: mappings with string keys, lists, and the scalars of JSON. So `1e-4` is a number, `no` and
-`2024-01-01` are strings, and anchors, aliases, tags and a second document are refused. So are duplicate keys, files of more than 256 KiB
-and values nested more than 32 deep.
+Accepted is the part of YAML 1.2 that data needs: mappings with string keys, lists, and the scalars of JSON. So `1e-4`
+is a number, `no` and `2024-01-01` are strings, and anchors, aliases, tags and a second document are refused. So are
+duplicate keys, files of more than 256 KiB and values nested more than 32 deep.
 """
 
 from __future__ import annotations
@@ -24,18 +24,24 @@ Place = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2's core schema in place of 1.1's (which reads `no` as false and `1e-4` as a string)."""
+    """SafeLoader with the scalars of YAML 1.2's core schema in place of 1.1's (which reads `no` as false and `1e-4`
+    as a string).
+    """
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
 
+_Loader.yaml_implicit_resolvers = {}  # its own, or the lines below would change every SafeLoader
 
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+", list("-+0123456789")),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", list("-+.0123456789")),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)  # type: ignore[no-untyped-call]
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
 @dataclass
@@ -62,7 +68,9 @@ def read_document(path: Path) -> Document:
     except OSError as error:
         raise SpecError(source, [Problem(source, "", f"cannot be read ({error.strerror or error})")]) from error
     if len(raw) > MAX_BYTES:
-        raise SpecError(source, [Problem(source, "", f"is larger than {MAX_BYTES // 1024} KiB; a spec is a page of YAML")])
+        raise SpecError(
+            source, [Problem(source, "", f"is larger than {MAX_BYTES // 1024} KiB; a spec is a page of YAML")]
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -111,18 +119,22 @@ def display(path: Path) -> str:
 
 
 def _refuse_tricks(text: str, source: str) -> None:
-    """Go through the events before anything is built: aliases could unfold without end, deep nesting could exhaust the stack."""
+    """Go through the events before anything is built: aliases could unfold without end, deep nesting could exhaust
+    the stack.
+    """
     depth = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
-        where = f"{source}:{event.start_mark.line + 1}"
+        where = f"{source}:{event.start_mark.line + 1 if event.start_mark else 1}"
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
                 raise SpecError(source, [Problem(where, "", "a second document starts here; a file holds one spec")])
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise SpecError(source, [Problem(where, "", "anchors and aliases are not allowed in a spec; write the value out")])
-        if getattr(event, "tag", None):
-            raise SpecError(source, [Problem(where, "", f"the tag {event.tag} is not allowed; a spec is plain data")])
+            raise SpecError(
+                source, [Problem(where, "", "anchors and aliases are not allowed in a spec; write the value out")]
+            )
+        if tag := getattr(event, "tag", None):
+            raise SpecError(source, [Problem(where, "", f"the tag {tag} is not allowed; a spec is plain data")])
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -144,12 +156,16 @@ def _build(node: yaml.Node, place: Place, document: Document, problems: list[Pro
             key = str(key_node.value)
             inside = (*place, key)
             if key in found:
-                problems.append(Problem(where, ".".join(map(str, inside)), f"is given twice, first on line {document.lines[inside]}"))
+                problems.append(
+                    Problem(
+                        where, ".".join(map(str, inside)), f"is given twice, first on line {document.lines[inside]}"
+                    )
+                )
                 continue
             document.lines[inside] = key_node.start_mark.line + 1
             found[key] = _build(value_node, inside, document, problems)
         return found
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*place, index), document, problems) for index, item in enumerate(node.value)]
-    constructor = yaml.constructor.SafeConstructor()  # type: ignore[no-untyped-call]
+    constructor = yaml.constructor.SafeConstructor()
     return constructor.construct_object(node)

@@ -1,0 +1,88 @@
+"""`ls`, `cat`, `cp` and `validate`: the same four commands for every group of specs."""
+
+from __future__ import annotations
+
+import click
+
+from conceptlib.cli import output
+from conceptlib.cli.output import Output
+
+
+def add_spec_commands(group: click.Group, kinds: tuple[str, ...], *, noun: str, example: str) -> None:
+    """Give a group the four commands over specs of these kinds; the help texts use the noun and `example`, a name."""
+
+    @group.command("ls", short_help=f"List every {noun} spec.")
+    @output.options
+    def list_command(out: Output) -> None:
+        """List the specs: your own (working folder, $CONCEPTLIB_HOME/specs) and the built-in ones."""
+        from conceptlib.specs import list_specs
+
+        rows = list_specs(kinds)
+        columns = ["name", "kind", "uses", "origin", "description"]
+        out.table(
+            rows, columns if len(kinds) > 1 else [c for c in columns if c != "kind"], empty=f"no {noun} specs yet"
+        )
+
+    @group.command("cat", short_help=f"Print a {noun} spec.")
+    @click.argument("name")
+    @click.option("--resolved", is_flag=True, help="Print it with every default filled in and overrides applied.")
+    @output.overrides_argument
+    @output.options
+    def cat_command(out: Output, name: str, resolved: bool, overrides: tuple[str, ...]) -> None:
+        from conceptlib.specs import load_spec, read_spec_text, to_yaml
+
+        if resolved or overrides or out.mode == "json":
+            spec = load_spec(kinds, name, overrides).resolved()
+            out.result(spec, human=to_yaml(spec), quiet=to_yaml(spec))
+        else:
+            out.text(read_spec_text(kinds, name))
+
+    cat_command.help = f"""Print the file of a spec, comments and all.
+
+    \b
+    conceptlib {group.name} cat {example}
+    conceptlib {group.name} cat {example} --resolved seed=1"""
+
+    @group.command("cp", short_help=f"Copy a {noun} spec to edit it.")
+    @click.argument("name")
+    @click.argument("dest", required=False)
+    @output.yes_option
+    @output.options
+    def copy_command(out: Output, name: str, dest: str | None, yes: bool) -> None:
+        from conceptlib.specs import copy_spec
+
+        path = copy_spec(kinds, name, dest, overwrite=yes)
+        out.result(
+            {"path": path},
+            human=f"copied to {path}; edit it, then `conceptlib {group.name} validate {path}`",
+            quiet=path,
+        )
+
+    copy_command.help = f"""Copy a spec, to edit the copy.
+
+    DEST is a new name (the copy goes to $CONCEPTLIB_HOME/specs, where it is found by that name), a .yaml file or a
+    folder. Without DEST the copy keeps its name and stands in front of the original.
+
+    \b
+    conceptlib {group.name} cp {example} ./mine.yaml
+    conceptlib {group.name} validate ./mine.yaml"""
+
+    @group.command("validate", short_help=f"Say everything that is wrong with a {noun} spec.")
+    @click.argument("names", nargs=-1, metavar="[NAME|FILE|KEY=VALUE]...")
+    @output.options
+    def validate_command(out: Output, names: tuple[str, ...]) -> int:
+        from conceptlib.specs import validate_specs
+
+        overrides = [word for word in names if "=" in word]
+        reports = validate_specs(kinds, [word for word in names if "=" not in word], overrides)
+        problems = [problem for report in reports for problem in report.problems]
+        out.result(reports, human="\n".join(map(str, reports)), quiet="\n".join(map(str, problems)) or None)
+        return 1 if problems else 0
+
+    validate_command.help = f"""Check specs without importing anything heavy: every problem at once, with file and line.
+
+    Without a name, all of them. Exit status 1 when anything is wrong.
+
+    \b
+    conceptlib {group.name} validate
+    conceptlib {group.name} validate {example} seed=1"""
