@@ -76,7 +76,7 @@ def _lower(text: str) -> str:
 
 
 def _real_place(loc: tuple[str | int, ...], model: type[BaseModel], *, unknown_key: bool) -> Place:
-    """Drop what pydantic adds to a path for itself: the names of union members (`int`, `tuple[float, float]`, a class)."""
+    """Drop what pydantic adds to a path for itself: the names of union members (`int`, `tuple[int, int]`, a class)."""
     place: list[str | int] = []
     for position, part in enumerate(loc):
         fields = _fields_at(model, tuple(place))
