@@ -1,0 +1,1 @@
+"""Concepts in pictures: the embedded world, overlays, sources of pictures, and building datasets from them."""

@@ -1,0 +1,249 @@
+"""Any picture file to 8-bit RGB, or a `Reject` that says why not; and back to bytes.
+
+Users' folders hold everything: truncated downloads, CMYK scans, 16-bit and palette PNGs, animations, phone pictures that lie on their
+side, 100-megapixel panoramas, files that are no pictures. `decode` gives an upright sRGB picture for all that can be shown as one and
+raises `Reject` for the rest, never anything else. Memory is bounded before a pixel is decoded: by the size in the file's header.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageCms, ImageFile, ImageOps
+
+# Formats that Pillow decodes itself. Not EPS (runs Ghostscript) and no exotic container whose only use is an exploit.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "DIB")
+# What a picture's file name may end in: the rest of a folder is not read.
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .jp2 .j2k .jpx .ppm .pgm .pbm .pnm .tga .ico "
+    ".heic .heif .jxl .psd .svg".split()
+)
+MAX_PIXELS = 50_000_000
+# A baseline JPEG is decoded straight to a fraction of its size, so that its own size costs time and no memory.
+MAX_DRAFT_PIXELS = 500_000_000
+MIN_SIDE = 16
+
+Resize = Literal["fit", "max-side", "none"]
+Format = Literal["jpeg", "png", "webp"]
+
+
+class Reject(Exception):  # noqa: N818 - an outcome, not an error
+    """A picture that is not used. `reason` is one of `REASONS`, `detail` says it in words."""
+
+    REASONS = (
+        "unreadable",  # no picture, or a format that is not read
+        "truncated",  # the file ends too early
+        "damaged",  # the file contradicts itself
+        "tiny",  # a side below the limit
+        "too-large",  # more pixels than may be decoded
+        "unsupported",  # a picture without a meaning as RGB
+        "missing-file",  # named in the metadata, not in the folder
+        "no-caption",
+        "duplicate",  # the row key came before
+    )
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def decode(
+    data: bytes | Path | Image.Image,
+    *,
+    resolution: int | None = None,
+    resize: Resize = "none",
+    min_side: int = MIN_SIDE,
+    max_pixels: int = MAX_PIXELS,
+) -> Image.Image:
+    """An upright 8-bit sRGB picture of a file.
+
+    The first frame of animations; transparency over white; 16-bit and floating-point greys scaled to 8 bits; embedded colour profiles
+    (CMYK too) converted to sRGB; turned as EXIF says.
+
+    Args:
+        data: the encoded bytes, a file, or a picture that is decoded already.
+        resolution, resize: as for `resize_to`, which is applied.
+        min_side: least width and height in pixels, before resizing.
+        max_pixels: most pixels to decode; JPEGs (not progressive ones) count after the reduction that `resize` allows.
+
+    Raises:
+        Reject: it cannot be shown, or is outside the limits.
+    """
+    if isinstance(data, Image.Image):
+        return resize_to(_to_rgb(_upright(data)), resolution, resize)
+    try:
+        raw = data.read_bytes() if isinstance(data, Path) else data
+    except FileNotFoundError as error:
+        raise Reject("missing-file", "there is no such file") from error
+    except OSError as error:
+        raise Reject("unreadable", str(error)) from error
+    if not raw:
+        raise Reject("unreadable", "the file is empty")
+    with _careful():
+        try:
+            image = Image.open(io.BytesIO(raw), formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise Reject("too-large", str(error)) from error
+        except Exception as error:  # decoders raise nearly everything on hostile bytes
+            raise Reject("unreadable", _first_line(error)) from error
+        with image:
+            if min(image.size) < min_side:
+                raise Reject("tiny", f"{image.width}x{image.height} px; a side is below {min_side} px")
+            _limit(image, resolution, resize, max_pixels)
+            try:
+                image.load()
+                image = _to_rgb(_upright(image))
+            except Reject:
+                raise
+            except Exception as error:
+                text = _first_line(error)
+                early = "truncated" in text or "end of file" in text.lower() or isinstance(error, EOFError)
+                raise Reject("truncated" if early else "damaged", text) from error
+    return resize_to(image, resolution, resize)
+
+
+def resize_to(image: Image.Image, resolution: int | None, resize: Resize) -> Image.Image:
+    """Bring an RGB picture to size (Lanczos).
+
+    Args:
+        resolution: pixels; None only with "none".
+        resize: "fit": a square of `resolution`, cropped around the middle, enlarged where need be; "max-side": the longer side at most
+            `resolution`, never enlarged; "none": as it is.
+    """
+    if resize == "none" or resolution is None:
+        return image
+    if resize == "fit":
+        if image.size == (resolution, resolution):
+            return image
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+        return image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    scale = resolution / max(image.size)
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def encode(image: Image.Image, form: Format, quality: int = 95) -> bytes:
+    """Bytes of an RGB picture: the same ones for the same pixels, with no metadata.
+
+    Args:
+        form: "jpeg", "png" or "webp" (lossy).
+        quality: 1 to 100; not used by png. JPEGs below 256 px keep full colour resolution: half of it would blur what is drawn there.
+    """
+    buffer = io.BytesIO()
+    if form == "png":
+        image.save(buffer, "PNG", compress_level=4)
+    elif form == "webp":
+        image.save(buffer, "WEBP", quality=quality, method=2)
+    else:
+        image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4" if min(image.size) < 256 else "4:2:0")
+    return buffer.getvalue()
+
+
+def _limit(image: Image.Image, resolution: int | None, resize: Resize, max_pixels: int) -> None:
+    """Let a JPEG decode to no more than twice the size that is wanted, and refuse what would still be too large."""
+    pixels = image.width * image.height
+    progressive = bool(image.info.get("progressive") or image.info.get("progression"))
+    if image.format in ("JPEG", "MPO") and not progressive and resize != "none" and resolution is not None:
+        if pixels <= MAX_DRAFT_PIXELS:
+            side = min(image.size) if resize == "fit" else max(image.size)
+            scale = min(1.0, 2 * resolution / side)
+            image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+            pixels = image.width * image.height
+    if pixels > max_pixels:
+        raise Reject(
+            "too-large", f"{image.width}x{image.height} px; at most {max_pixels / 1e6:g} megapixels are decoded"
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as EXIF says; a broken EXIF block turns nothing."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the block is free-form bytes; the pixels are fine
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit sRGB over white."""
+    mode = image.mode
+    if mode in ("I", "F") or mode.startswith("I;16"):
+        return _grey_to_rgb(image)
+    alpha = None
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+    elif mode in ("1", "P", "HSV", "YCbCr", "RGBX"):
+        image = image.convert("RGB")
+    if profile := image.info.get("icc_profile"):
+        image = _to_srgb(image, profile)
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    if alpha is not None and alpha.getextrema()[0] < 255:
+        white = Image.new("RGB", rgb.size, (255, 255, 255))
+        white.paste(rgb, mask=alpha)
+        rgb = white
+    rgb.info = {}
+    return rgb
+
+
+def _grey_to_rgb(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and floating-point greys: 0 to 65535, 0 to 255 or 0 to 1, told by the largest value."""
+    values = np.asarray(image).astype(np.float32)
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
+        raise Reject("unsupported", f"grey levels from {values.min():g} to {values.max():g}; 0 to 65535 are read")
+    if image.mode == "F" and values.max() <= 1:
+        values = values * 255
+    elif image.mode.startswith("I;16") or values.max() > 255:
+        values = values / 257
+    return Image.fromarray(np.rint(values).astype(np.uint8)).convert("RGB")
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Through the embedded profile; one that does not fit the picture is ignored, as browsers do."""
+    source = image.convert("RGB") if image.mode == "RGBA" else image
+    try:
+        transform = _transform(profile, source.mode)
+        return source if transform is None else (ImageCms.applyTransform(source, transform) or source)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return source
+
+
+@functools.lru_cache(maxsize=32)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """To sRGB; None for a profile that is sRGB already. Cached: a camera's pictures share one profile, and building takes ms."""
+    opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(opened).lower():
+        return None
+    return ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), mode, "RGB")
+
+
+@contextmanager
+def _careful() -> Iterator[None]:
+    """Pillow's global switches as `decode` needs them: other libraries set them to their liking (ultralytics accepts truncated files).
+
+    The limits of `decode` replace Pillow's own bomb check, which warns of pictures that a draft makes small.
+    """
+    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, MAX_DRAFT_PIXELS
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
