@@ -11,6 +11,7 @@ Nothing that looks like a Hugging Face token leaves this module in clear.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -53,10 +54,16 @@ def jsonable(value: Any) -> Any:
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [jsonable(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and not hasattr(value, "as_dict"):
+        return jsonable(_fields_of(value))
     for method in ("as_dict", "model_dump", "tolist"):
         if hasattr(value, method):
             return jsonable(getattr(value, method)())
     return str(value)
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def format_cell(value: Any) -> str:
@@ -127,18 +134,18 @@ class Output:
 
     def table(
         self,
-        rows: Iterable[Mapping[str, Any]],
+        rows: Iterable[Any],
         columns: Sequence[str] | None = None,
         *,
         quiet: str = "",
         empty: str = "",
     ) -> None:
-        """Rows of one shape. JSON prints every key of every row; people see `columns`; `--quiet` the column `quiet`
-        (else the first).
+        """Rows of one shape, mappings or dataclasses. JSON prints every key of every row; people see `columns`;
+        `--quiet` the column `quiet` (else the first).
 
         empty: what to tell people when there are no rows (on stderr).
         """
-        rows = list(rows)
+        rows = [row if isinstance(row, Mapping) else _fields_of(row) for row in rows]
         columns = list(columns) if columns is not None else list(rows[0] if rows else [])
         if self.mode == "json":
             self._json(rows)
