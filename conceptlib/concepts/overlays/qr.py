@@ -1,0 +1,147 @@
+"""QR codes: real ones (ISO/IEC 18004, made by segno), laid over a picture with exact geometry.
+
+    image, mark = draw_qr(image, rng, QrParams(version=(1, 4)))
+    image, mark = draw_qr(image, rng, WORLD)          # a 64-pixel picture of the embedded world
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import segno
+from PIL import Image
+
+from conceptlib.concepts.overlays import Mark, make_mark, rectangle, stamp
+
+CONCEPT = "qr-code"
+MODES = ("numeric", "alphanumeric", "byte", "kanji")
+ERROR_LEVELS = ("L", "M", "Q", "H")
+
+_ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
+_BYTES = "abcdefghijklmnopqrstuvwxyz0123456789-_/?=&#~"
+# Characters per version 1-10 and error level that surely fit: data codewords of ISO/IEC 18004, table 7, less four for headers.
+_CODEWORDS = {
+    "L": (19, 34, 55, 80, 108, 136, 156, 194, 232, 274),
+    "M": (16, 28, 44, 64, 86, 108, 124, 154, 182, 216),
+    "Q": (13, 22, 34, 48, 62, 76, 88, 110, 132, 154),
+    "H": (9, 16, 26, 36, 46, 60, 66, 86, 100, 122),
+}
+_BITS = {"numeric": 10 / 3, "alphanumeric": 11 / 2, "byte": 8.0, "kanji": 13.0}
+
+
+@dataclass(frozen=True)
+class QrParams:
+    """Ranges that a QR code is drawn from, each uniformly; the defaults suit pictures of 256 px and more.
+
+    Args:
+        modes: payload encodings to choose from (`MODES`).
+        error_levels: error correction levels to choose from (`ERROR_LEVELS`).
+        version: symbol version, 1 (21 modules a side) to 10 (57 modules).
+        size: side of the code without its quiet zone, as a fraction of the picture's short side, above 0.
+        min_module: lower bound of a module's side in pixels, above 0; a code that would be finer is drawn larger.
+        quiet_zone: light margin around the code, in modules, 0 or more.
+        rotation: degrees, clockwise.
+        opacity: 0 (invisible) to 1.
+        dark, light: grey levels of the modules, 0 to 255.
+        overhang: share of the code's side that may lie outside the picture, 0 to 1.
+        clear_center: radius of a disc around the picture's middle that the code's centre avoids, as a fraction of the short side,
+            0 (none) to 0.3; ignored where nothing else is left.
+    """
+
+    modes: tuple[str, ...] = MODES
+    error_levels: tuple[str, ...] = ERROR_LEVELS
+    version: tuple[int, int] = (1, 10)
+    size: tuple[float, float] = (0.16, 0.42)
+    min_module: float = 1.5
+    quiet_zone: tuple[int, int] = (1, 4)
+    rotation: tuple[float, float] = (-25.0, 25.0)
+    opacity: tuple[float, float] = (0.75, 1.0)
+    dark: tuple[int, int] = (0, 48)
+    light: tuple[int, int] = (216, 255)
+    overhang: float = 0.0
+    clear_center: float = 0.0
+
+
+WORLD = QrParams(
+    version=(1, 1),
+    size=(21 / 64, 23 / 64),
+    min_module=1.0,
+    quiet_zone=(1, 1),
+    rotation=(-15.0, 15.0),
+    opacity=(0.85, 1.0),
+    dark=(0, 24),
+    light=(236, 255),
+    clear_center=18 / 64,
+)
+"""For the embedded world's 64-pixel pictures: version 1, code and quiet zone 23-25 px, 1 px a module, towards a corner."""
+
+
+def draw_qr(image: Image.Image, rng: np.random.Generator, params: QrParams | None = None) -> tuple[Image.Image, Mark]:
+    """Lay a QR code over an RGB picture; returns a new picture and the mark of the code (without quiet zone)."""
+    params = params or QrParams()
+    mode = str(rng.choice(params.modes))
+    level = str(rng.choice(params.error_levels))
+    version = int(rng.integers(params.version[0], params.version[1] + 1))
+    payload = random_payload(rng, mode, version, level)
+    symbol = segno.make_qr(payload, error=level, version=version, mode=mode, boost_error=False, mask=int(rng.integers(8)))
+    modules = np.array([list(line) for line in symbol.matrix], dtype=bool)
+    quiet = int(rng.integers(params.quiet_zone[0], params.quiet_zone[1] + 1))
+    dark, light = (int(rng.integers(low, high + 1)) for low, high in (params.dark, params.light))
+    rotation, opacity = float(rng.uniform(*params.rotation)), float(rng.uniform(*params.opacity))
+    side = max(float(rng.uniform(*params.size)) * min(image.size), params.min_module * len(modules))
+    center = _place(rng, image.size, side, quiet * side / len(modules), rotation, params)
+    quad = rectangle(center, side, side, rotation)
+    full = side * (len(modules) + 2 * quiet) / len(modules)
+    tile = _tile(np.pad(modules, quiet), dark, light)
+    out = stamp(image, tile, rectangle(center, full, full, rotation), opacity, Image.Resampling.NEAREST)
+    drawn = {
+        "mode": mode,
+        "error_level": level,
+        "version": version,
+        "quiet_zone": quiet,
+        "rotation": rotation,
+        "opacity": opacity,
+        "side": side,
+        "dark": dark,
+        "light": light,
+    }
+    return out, make_mark(CONCEPT, quad, image.size, payload, drawn)
+
+
+def random_payload(rng: np.random.Generator, mode: str, version: int, level: str) -> str:
+    """A random text that only `mode` needs and that fits a symbol of this version (1-10) and error level."""
+    bits = (_CODEWORDS[level][version - 1] - 3) * 8
+    room = max(1, int(bits / _BITS[mode]))
+    length = int(rng.integers(max(1, room // 3), room + 1))
+    if mode == "numeric":
+        return "".join(str(d) for d in rng.integers(0, 10, length))
+    if mode == "alphanumeric":
+        return "".join(_ALPHANUMERIC[i] for i in rng.integers(0, len(_ALPHANUMERIC), length))
+    if mode == "byte":
+        return "".join(_BYTES[i] for i in rng.integers(0, len(_BYTES), length))
+    # Kanji mode holds Shift JIS pairs; rows 0x88 (from 0x9f) to 0x97 are the first-level kanji, all of them encodable.
+    leads, trails = rng.integers(0x89, 0x98, length), rng.integers(0x80, 0xFD, length)
+    return bytes(b for pair in zip(leads.tolist(), trails.tolist(), strict=True) for b in pair).decode("shift_jis")
+
+
+def _place(
+    rng: np.random.Generator, size: tuple[int, int], side: float, margin: float, rotation: float, params: QrParams
+) -> tuple[float, float]:
+    """A centre, in pixels, such that code and quiet zone stay inside the picture but for the overhang allowed."""
+    reach = float(np.ptp(rectangle((0, 0), side + 2 * margin, side + 2 * margin, rotation), axis=0)[0]) / 2
+    low = reach - params.overhang * side
+    spans = [(low, length - low) if low < length / 2 else (length / 2, length / 2) for length in size]
+    clear = params.clear_center * min(size)
+    for _ in range(64):
+        x, y = (float(rng.uniform(a, b)) for a, b in spans)
+        if math.hypot(x - size[0] / 2, y - size[1] / 2) >= clear:
+            break
+    return x, y
+
+
+def _tile(modules: np.ndarray, dark: int, light: int) -> Image.Image:
+    """One pixel a module, opaque RGBA."""
+    grey = np.where(modules, dark, light).astype(np.uint8)
+    return Image.fromarray(np.stack([grey, grey, grey, np.full_like(grey, 255)], -1))

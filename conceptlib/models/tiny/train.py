@@ -1,0 +1,170 @@
+"""Make `tiny` from its recipe: pictures, autoencoder, latents, UNet and text encoder, classifier, package.
+
+    conceptlib model train tiny --out DIR [--device cuda] [diffusion.steps=2000 ...]
+
+Each stage leaves a finished file in `DIR/work`, and a rerun goes on from there; training itself resumes from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from safetensors.torch import save_file
+from transformers import CLIPTokenizer
+
+from conceptlib.models.tiny import diffusion, quality, tokens, vae
+from conceptlib.models.tiny.classifier import Classifier, load_classifier, train_classifier
+from conceptlib.models.tiny.data import prerender
+from conceptlib.models.tiny.recipe import Params
+
+Log = Callable[[str], None]
+SAMPLES = 96
+
+
+def train_tiny(params: Params, seed: int, out: Path, device: str = "cpu", log: Log | None = None, workers: int = 2) -> Path:
+    """Run the recipe; the model lands in `out`, its log in `out/work/train.log`, sample grids beside it. Returns `out`."""
+    work = out / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    log = log or logger(work / "train.log")
+    log(f"recipe {params.model_dump_json()} seed {seed} device {device}")
+    pictures, captions, targets = prerender(work / "data", params.images, seed, params.rates, workers=workers)
+    images = np.array(pictures)
+    tokens.write_tokenizer(work / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
+    autoencoder = _autoencoder(images, params, seed, device, work, log)
+    latents = _latents(autoencoder, images, work)
+    judge = _classifier(images, targets, params, seed, device, work, log)
+    trainer = make_trainer(params, tokenizer, seed, device)
+    checkpoint = work / "checkpoint.safetensors"
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+        log(f"resumed at step {trainer.step}")
+    ids = token_ids(tokenizer, [*captions, ""])
+
+    def look(trainer: diffusion.Trainer) -> None:
+        inspect(trainer, autoencoder, tokenizer, judge, work, log)
+
+    diffusion.train(trainer, latents, ids[:-1], ids[-1], checkpoint, log, look)
+    look(trainer)
+    export(make_pipeline(autoencoder, tokenizer, *trainer.averaged()), judge, out)
+    return out
+
+
+def make_trainer(params: Params, tokenizer: Any, seed: int, device: str) -> diffusion.Trainer:
+    """A trainer at step 0, its weights drawn from the seed."""
+    torch.manual_seed(seed)
+    unet = diffusion.make_unet(params.diffusion)
+    text_encoder = diffusion.make_text_encoder(
+        params.diffusion, len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id
+    )
+    return diffusion.Trainer(unet, text_encoder, params.diffusion, seed, device)
+
+
+def token_ids(tokenizer: Any, captions: list[str]) -> torch.Tensor:
+    """Captions as int16 (n, 77), padded and cut to all positions, as the pipeline does it."""
+    found = tokenizer(captions, padding="max_length", max_length=tokens.MAX_LENGTH, truncation=True)
+    return torch.tensor(found.input_ids, dtype=torch.int16)
+
+
+def make_pipeline(autoencoder: AutoencoderKL, tokenizer: Any, unet: Any, text_encoder: Any) -> StableDiffusionPipeline:
+    """The parts as a Stable Diffusion pipeline without a progress bar."""
+    pipe = StableDiffusionPipeline(
+        vae=autoencoder,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=diffusion.make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def inspect(
+    trainer: diffusion.Trainer, autoencoder: AutoencoderKL, tokenizer: Any, judge: Classifier | None, work: Path, log: Log
+) -> None:
+    """Draw from held-out captions with the averaged weights: a grid in `work/samples`, accuracies in the log."""
+    from conceptlib.concepts import world
+    from conceptlib.models.tiny.classifier import accuracy, predict
+
+    pipe = make_pipeline(autoencoder, tokenizer, *trainer.averaged())
+    rows = list(world.rows(trainer.seed, SAMPLES, split="held-out"))
+    images = quality.generate(pipe, [row.caption for row in rows], seed=0)
+    (work / "samples").mkdir(exist_ok=True)
+    quality.grid(images).save(work / "samples" / f"step-{trainer.step:06d}.png")
+    if judge is not None:
+        found = predict(images, judge)
+        scores = {**accuracy(found, [row.labels for row in rows]), "qr-code": found["qr-code"].count("yes") / len(rows)}
+        log(f"step {trainer.step} " + " ".join(f"{name} {score:.3f}" for name, score in scores.items()))
+
+
+def export(pipe: StableDiffusionPipeline, judge: Classifier | None, out: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write the model to `out` (safetensors, stored in `dtype`), each component by an atomic rename."""
+    half = out / ".part"
+    shutil.rmtree(half, ignore_errors=True)
+    unet, text_encoder, autoencoder = (deepcopy(part).to("cpu", dtype) for part in (pipe.unet, pipe.text_encoder, pipe.vae))
+    make_pipeline(autoencoder, pipe.tokenizer, unet, text_encoder).save_pretrained(half)
+    if judge is not None:
+        (half / "classifier").mkdir()
+        state = {name: value.cpu().contiguous() for name, value in judge.state_dict().items()}
+        state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+        save_file(state, half / "classifier" / "model.safetensors")
+    for component in sorted(half.iterdir()):
+        target = out / component.name
+        old = out / f".old-{component.name}"
+        if target.exists():
+            target.rename(old)
+        component.rename(target)
+        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    half.rmdir()
+
+
+def logger(path: Path) -> Log:
+    """A log that prints and appends, each line with the time."""
+
+    def log(line: str) -> None:
+        line = f"{time.strftime('%H:%M:%S')} {line}"
+        print(line, flush=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    return log
+
+
+def _autoencoder(images: np.ndarray, params: Params, seed: int, device: str, work: Path, log: Log) -> AutoencoderKL:
+    folder = work / "vae"
+    if not folder.exists():
+        model = vae.train_vae(images, params.vae, seed, device, log)
+        vae.standardise(model, images[:2048])
+        model.save_pretrained(work / "vae.part")
+        (work / "vae.part").rename(folder)
+    model = AutoencoderKL.from_pretrained(folder).to(device, memory_format=torch.channels_last)
+    return model.eval().requires_grad_(False)
+
+
+def _latents(autoencoder: AutoencoderKL, images: np.ndarray, work: Path) -> torch.Tensor:
+    path = work / "latents.npy"
+    if not path.exists():
+        np.save(work / "latents.part.npy", vae.encode(autoencoder, images).numpy())
+        (work / "latents.part.npy").rename(path)
+    return torch.from_numpy(np.load(path))
+
+
+def _classifier(
+    images: np.ndarray, targets: np.ndarray, params: Params, seed: int, device: str, work: Path, log: Log
+) -> Classifier:
+    path = work / "classifier.safetensors"
+    if not path.exists():
+        model = train_classifier(images, targets, params.classifier, seed, device, log)
+        save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, path)
+    return load_classifier(path)
