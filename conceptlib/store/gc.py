@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from conceptlib.store import files
-from conceptlib.store.layout import Layout
+from conceptlib.store.layout import REMOVED_PREFIX, Layout
 
 
 @dataclass(frozen=True)
@@ -53,23 +53,22 @@ def collect(layout: Layout, *, older_than: timedelta, dry_run: bool) -> GcReport
         layout.locks.mkdir(exist_ok=True)
     for folder in sorted(layout.drafts.glob("*")):
         stale = _describe(folder)
-        # A draft that a process holds is in use however old; taking its lock also keeps others from resuming it
-        # meanwhile.
-        mutex = FileLock(layout.lock_file(folder.name))
-        try:
-            mutex.acquire(timeout=0)
-        except Timeout:
-            kept.append(stale)
-            continue
-        try:
-            if stale.age < older_than.total_seconds() and not folder.name.startswith("removed-"):
-                kept.append(stale)
-                continue
+        if folder.name.startswith(REMOVED_PREFIX):
             removed.append(stale)
             if not dry_run:
                 shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            mutex.release()
+            continue
+        # A draft that a process holds is in use, however old; with its lock taken nobody resumes it meanwhile.
+        try:
+            with FileLock(layout.lock_file(folder.name)).acquire(timeout=0):
+                if stale.age < older_than.total_seconds():
+                    kept.append(stale)
+                    continue
+                removed.append(stale)
+                if not dry_run:
+                    shutil.rmtree(folder, ignore_errors=True)
+        except Timeout:
+            kept.append(stale)
     for record in sorted(layout.keys.glob("*.json")):
         # Under the lock, since a commit writes its record a moment before its artifact appears.
         mutex = FileLock(layout.lock_file(record.stem))
@@ -91,7 +90,7 @@ def _describe(folder: Path) -> Stale:
         note = json.loads((folder / "note.json").read_bytes())
         what = f"draft of {note['kind']} {note['name']}"
     except (OSError, ValueError, KeyError, TypeError):
-        what = "removed artifact" if folder.name.startswith("removed-") else "draft"
+        what = "removed artifact" if folder.name.startswith(REMOVED_PREFIX) else "draft"
     newest = 0.0
     for root, _, names in os.walk(folder):
         for name in ["", *names]:

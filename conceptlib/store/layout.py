@@ -21,6 +21,9 @@ from conceptlib.store import files
 from conceptlib.store.artifact import Artifact
 from conceptlib.store.names import KINDS, check_kind, folder_of
 
+REMOVED_PREFIX = "removed-"
+"""Folders of this name in the staging area were artifacts; keys are hexadecimal, so it never meets a draft's."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -101,7 +104,7 @@ class Layout:
 
         One step: readers see it whole or not at all.
         """
-        aside = self.drafts / f"removed-{folder.name}-{uuid.uuid4().hex[:8]}"
+        aside = self.drafts / f"{REMOVED_PREFIX}{folder.name}-{uuid.uuid4().hex[:8]}"
         aside.mkdir(parents=True)
         files.rename_folder(folder, aside / "files")
         return aside

@@ -118,7 +118,7 @@ class Store:
         for index, folder in enumerate(folders):
             if progress is not None:
                 progress("verify", index, len(folders))
-            problems.extend(verify_folder(folder, stored=folder.is_relative_to(self.layout.artifacts)))
+            problems.extend(verify_folder(folder, stored=self._holds(folder)))
         if progress is not None:
             progress("verify", len(folders), len(folders))
         return problems
@@ -131,7 +131,7 @@ class Store:
             ConceptlibError: other artifacts were made from it, or it lies outside the store.
         """
         artifact = self.get(ref, kind)
-        if not artifact.path.is_relative_to(self.layout.artifacts):
+        if not self._holds(artifact.path):
             raise ConceptlibError("not in this store", where=str(artifact.path), hint=f"the store is {self.root}")
         twins = [one for one in self.list() if one.id == artifact.id and one.path != artifact.path]
         children = [] if twins else self.children(artifact)
@@ -152,6 +152,10 @@ class Store:
         """
         return collect(self.layout, older_than=older_than, dry_run=dry_run)
 
+    def _holds(self, path: Path) -> bool:
+        """Whether ``path`` lies in this store, whatever links lead there."""
+        return path.resolve().is_relative_to(self.layout.artifacts.resolve())
+
     def _folder(self, ref: str | os.PathLike[str] | Artifact) -> Path:
         """The folder to verify: also of an artifact whose manifest can no longer be read."""
         if isinstance(ref, Artifact):
@@ -163,7 +167,7 @@ class Store:
             if len(hits) == 1:
                 return hits[0]
         path = Path(text).expanduser().absolute()
-        return path if path.is_relative_to(self.layout.artifacts) and path.is_dir() else self.get(text).path
+        return path if self._holds(path) and path.is_dir() else self.get(text).path
 
     def _by_path(self, text: str) -> Artifact | None:
         path = Path(text).expanduser()
