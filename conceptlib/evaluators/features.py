@@ -1,0 +1,152 @@
+"""Networks that pictures are compared by: each is named, and pinned by the hash of its weights.
+
+`tiny` is the classifier of the embedded world (192 features, the layer under its heads): right for the world's
+pictures and for nothing else. Any other name is a vision model for `transformers.AutoModel`: a Hub id
+(`facebook/dinov2-small`, `org/name@revision`) or a folder; its features are the pooled output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from conceptlib.errors import ConceptlibError
+
+WORLD = "tiny"
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A feature network.
+
+    Args:
+        name: as it was asked for.
+        sha256: of its weights.
+        run: RGB pictures to features, float32 (n, d).
+    """
+
+    name: str
+    sha256: str
+    run: Callable[[list[Image.Image]], np.ndarray]
+
+    def lock(self) -> dict[str, str]:
+        """What a score must say about the features it rests on."""
+        return {"features": self.name, "features_sha256": self.sha256}
+
+    def features(self, pictures: Iterable[Image.Image]) -> np.ndarray:
+        """Features of any number of pictures, float32 (n, d); memory for one batch of pictures."""
+        parts = [self.run(batch) for batch in batches(pictures)]
+        if not parts:
+            raise ConceptlibError("there are no pictures to take features of")
+        return np.concatenate(parts)
+
+
+def batches(pictures: Iterable[Image.Image], size: int = BATCH) -> Iterable[list[Image.Image]]:
+    """Lists of at most `size` pictures."""
+    batch: list[Image.Image] = []
+    for picture in pictures:
+        batch.append(picture)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def load_extractor(name: str, device: str | None = None) -> Extractor:
+    """The feature network of that name.
+
+    Args:
+        name: `tiny`, a Hub id with an optional `@revision`, or a folder.
+        device: for networks that are not `tiny`; the CPU if None.
+
+    Raises:
+        ConceptlibError: no such network here or on the Hub, or it is no vision model.
+    """
+    return _world() if name == WORLD else _pretrained(name, device or "cpu")
+
+
+def world_pixels(pictures: list[Image.Image]) -> np.ndarray:
+    """Pictures as the world's classifier wants them: uint8 (n, 64, 64, 3)."""
+    from conceptlib.concepts import world
+
+    side = (world.SIZE, world.SIZE)
+    return np.stack([np.asarray(p if p.size == side else p.resize(side, Image.Resampling.BICUBIC)) for p in pictures])
+
+
+def classifier_sha256() -> str:
+    """The hash of the world's classifier."""
+    from conceptlib.models import tiny
+    from conceptlib.store.hashing import sha256_file
+
+    return sha256_file(tiny.path() / "classifier" / "model.safetensors")
+
+
+def _world() -> Extractor:
+    import torch
+
+    from conceptlib.models.tiny.classifier import load_classifier, to_pixels
+
+    model = load_classifier()
+
+    @torch.no_grad()
+    def run(pictures: list[Image.Image]) -> np.ndarray:
+        return np.asarray(model.neck(model.body(to_pixels(world_pixels(pictures)))).numpy(), np.float32)
+
+    return Extractor(WORLD, classifier_sha256(), run)
+
+
+def _pretrained(name: str, device: str) -> Extractor:
+    import torch
+    from transformers import AutoImageProcessor, AutoModel
+
+    from conceptlib.store.hashing import digest, sha256_file
+
+    folder = _folder(name)
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ConceptlibError(
+            "this feature network has no safetensors weights", where=name, hint="facebook/dinov2-small is one that has"
+        )
+    try:
+        processor: Any = AutoImageProcessor.from_pretrained(folder, use_fast=False)
+        model: Any = AutoModel.from_pretrained(folder, use_safetensors=True).eval().to(device)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConceptlibError(
+            f"this is no vision model that transformers can load: {str(error).splitlines()[0]}",
+            where=name,
+            hint="try facebook/dinov2-small",
+        ) from error
+    tower = getattr(model, "vision_model", model)
+
+    @torch.no_grad()
+    def run(pictures: list[Image.Image]) -> np.ndarray:
+        pixels = processor(images=pictures, return_tensors="pt").pixel_values.to(device)
+        out = tower(pixel_values=pixels)
+        pooled = out.pooler_output if getattr(out, "pooler_output", None) is not None else out.last_hidden_state[:, 0]
+        return np.asarray(pooled.flatten(1).float().cpu().numpy(), np.float32)
+
+    return Extractor(name, digest({path.name: sha256_file(path) for path in weights}), run)
+
+
+def _folder(name: str) -> Path:
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repo, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=["*.json", "*.safetensors"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ConceptlibError(
+            "this feature network is not on this machine, and the Hub does not give it",
+            where=name,
+            hint="check the name and the network; features=tiny needs none, for pictures of the embedded world",
+        ) from error
