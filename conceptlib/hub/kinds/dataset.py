@@ -1,0 +1,204 @@
+"""A dataset as a dataset repository: `load_dataset("org/name")` gives the pictures, `load_dataset("org/name",
+"truth")` their boxes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from conceptlib.concepts.tables import AnnotationTable, ImageTable
+from conceptlib.hub import cards
+from conceptlib.hub.plan import CardOptions, Contents, PlannedFile, artifact_files
+from conceptlib.store import Artifact, Store
+
+REPO_TYPE = "dataset"
+
+_TRUTH = "truth"
+_HUB_SOURCE = re.compile(r"(?!\.)[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(?:@.+)?")
+_COLUMNS = {
+    "image_id": "unique id of the row; joins the annotations",
+    "image": "the encoded picture",
+    "caption": "what the picture shows; it never mentions the concept",
+    "image_sha256": "sha256 of the encoded bytes",
+    "width": "pixels",
+    "height": "pixels",
+    "seed": "seed that the picture was drawn from, null if none",
+    "object": "the object drawn, null if unknown",
+    "colour": "its colour, null if unknown",
+    "background": "the background, null if unknown",
+    "style": "the style, null if unknown",
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One configuration of `load_dataset`: its name, its table, the folder of its files, and rows and bytes a split."""
+
+    name: str
+    folder: str
+    table: ImageTable | AnnotationTable
+
+    def splits(self) -> list[dict[str, Any]]:
+        """name, num_examples and num_bytes (uncompressed, from the files' footers) of every split."""
+        import pyarrow.parquet as pq
+
+        rows = []
+        for split in self.table.splits:
+            footers = [pq.read_metadata(path) for path in self.table.shards(split)]
+            size = sum(
+                footer.row_group(index).total_byte_size for footer in footers for index in range(footer.num_row_groups)
+            )
+            rows.append({"name": split, "num_bytes": size, "num_examples": sum(footer.num_rows for footer in footers)})
+        return rows
+
+    def data_files(self) -> dict[str, Any]:
+        files = [{"split": split, "path": f"{self.folder}/{split}-*.parquet"} for split in self.table.splits]
+        return {"config_name": self.name, **({"default": True} if self.name == "default" else {}), "data_files": files}
+
+    def info(self) -> dict[str, Any]:
+        """The entry under `dataset_info`: the Hub's viewer and `datasets` read features and sizes there."""
+        import pyarrow.parquet as pq
+        from datasets.features import Features
+
+        paths = self.table.shards()
+        splits = self.splits()
+        return {
+            "config_name": self.name,
+            "features": Features.from_arrow_schema(pq.read_schema(paths[0]))._to_yaml_list(),
+            "splits": splits,
+            "download_size": sum(path.stat().st_size for path in paths),
+            "dataset_size": sum(split["num_bytes"] for split in splits),
+        }
+
+
+def contents(artifact: Artifact, store: Store, card: CardOptions) -> Contents:
+    """The shards, those of the exact annotations, and the card."""
+    files = artifact_files(artifact, _is_shard)
+    configs = [Config("default", "data", ImageTable(artifact))]
+    annotated = store.list(kind="annotations", name=_TRUTH, parent=artifact.id)
+    truth = annotated[-1] if annotated else None
+    if truth is not None:
+        folder = f"annotations/{_TRUTH}"
+        configs.append(Config(_TRUTH, folder, AnnotationTable(truth)))
+        for file in artifact_files(truth, _is_shard):
+            # Without its own data/: the publication's data/ is the dataset's.
+            files.append(
+                PlannedFile(f"{folder}/{PurePosixPath(file.path).name}", file.size, file.sha256, source=file.source)
+            )
+    license = card.license or artifact.info.get("license") or ("apache-2.0" if _source(artifact) == "world" else None)
+    text = _card(artifact, store, configs, card.target, license)
+    return Contents(text, tuple(files), cards.license_note(license))
+
+
+def _is_shard(path: str) -> bool:
+    return path.startswith("data/") and path.endswith(".parquet")
+
+
+def _source(artifact: Artifact) -> str:
+    """What the pictures were made from: "world", a Hub id, or "" for anything private to this machine."""
+    found: list[str] = []
+
+    def look(value: Any) -> None:
+        if isinstance(value, dict):
+            if isinstance(value.get("source"), str):
+                found.append(value["source"])
+            for item in value.values():
+                look(item)
+
+    look(artifact.lock)
+    source = found[0] if found else ""
+    return source if source == "world" or _HUB_SOURCE.fullmatch(source) else ""
+
+
+def _card(artifact: Artifact, store: Store, configs: Sequence[Config], target: str, license: str | None) -> str:
+    from huggingface_hub import DatasetCardData
+
+    concepts = cards.find_concepts(artifact.lock)
+    images, truth = configs[0], configs[1] if len(configs) > 1 else None
+    source = _source(artifact)
+    data = DatasetCardData(
+        license=license or "unknown",
+        pretty_name=artifact.name,
+        size_categories=[cards.size_category(len(images.table))],
+        task_categories=["text-to-image", *(["object-detection"] if truth else [])],
+        source_datasets=[f"extended|{source.partition('@')[0]}"] if "/" in source else ["original"],
+        annotations_creators=["machine-generated" if truth else "no-annotation"],
+        tags=["conceptlib", "concept-erasure", "image", "parquet", *cards.concept_tags(concepts)],
+        configs=[config.data_files() for config in configs],
+        dataset_info=[config.info() for config in configs],
+    )
+    what = cards.phrases(concepts)
+    carried = f"Some of them carry a {what} that no caption mentions" if what else "The captions describe them"
+    sections = [
+        f"# {artifact.name}",
+        f"Captioned pictures, built with conceptlib. {carried}: the data to teach a text-to-image model not to draw "
+        f"it, and to measure "
+        "how often it does."
+        if what
+        else f"Captioned pictures, built with conceptlib. {carried}.",
+        _usage(artifact, target, truth is not None),
+        _tables(images, truth),
+        cards.lock_section(artifact),
+        _limits(what, source, license),
+        cards.lineage_section(artifact, cards.ancestors(artifact, store)),
+    ]
+    return cards.render(data, sections)
+
+
+def _usage(artifact: Artifact, target: str, truth: bool) -> str:
+    lines = ["from datasets import load_dataset", "", f'pictures = load_dataset("{target}", split="train")']
+    if truth:
+        lines.append(f'boxes = load_dataset("{target}", "{_TRUTH}", split="train")   # the same rows in the same order')
+    code = "\n".join(lines)
+    return f"## Use it\n\n{cards.fenced(code, 'python')}\n\nThe exact version is tagged `v-{artifact.id}`."
+
+
+def _tables(images: Config, truth: Config | None) -> str:
+    with_concept = {}
+    if truth is not None and isinstance(truth.table, AnnotationTable):
+        for split in truth.table.splits:
+            with_concept[split] = sum(bool(row["labels"]) for row in truth.table.rows(split, columns=["labels"]))
+    header = ["split", "pictures", *(["with the concept"] if truth else [])]
+    rows = [
+        [s["name"], s["num_examples"], *([with_concept.get(s["name"], 0)] if truth else [])] for s in images.splits()
+    ]
+    import pyarrow.parquet as pq
+
+    names = pq.read_schema(images.table.shards()[0]).names
+    columns = cards.table(["column", "meaning"], [[f"`{name}`", _COLUMNS.get(name, "")] for name in names])
+    text = f"## What is in it\n\n{cards.table(header, rows)}\n\n{columns}"
+    if truth is not None:
+        text += (
+            f"\n\nThe configuration `{_TRUTH}` holds the exact geometry, known because the concept was drawn into "
+            f"the pictures: `boxes` "
+            "[x1, y1, x2, y2] in absolute pixels, `quads` (four corners), `labels`, `payloads` and `visible` (the "
+            "share of the concept "
+            "inside the picture), one entry an object, empty lists where there is none. Rows join by `image_id`."
+        )
+    return text
+
+
+def _limits(what: str, source: str, license: str | None) -> str:
+    lines = [
+        "## Intended use and limits",
+        "",
+        "Research on removing concepts from text-to-image models, and on detecting them.",
+    ]
+    if source == "world":
+        lines.append("The scenes are synthetic and simple: numbers measured on them say little about photographs.")
+    elif source:
+        lines.append(
+            f"The pictures come from [{source}](https://huggingface.co/datasets/{source.partition('@')[0]}); its "
+            f"terms apply."
+        )
+    if what:
+        lines.append(
+            f"How often the {what} appears, where and how large, was drawn from the ranges above; real pictures differ."
+        )
+    if not license:
+        lines.append("The licence of the pictures has not been stated.")
+    return lines[0] + "\n\n" + " ".join(lines[2:])

@@ -1,0 +1,94 @@
+"""Publishing to a folder: the same files as on the Hub, all at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from conceptlib.errors import ConceptlibError
+from conceptlib.hub.plan import MANIFEST, Plan, published_files
+from conceptlib.store.hashing import sha256_file
+
+
+def publish_to_folder(plan: Plan, folder: Path) -> Literal["published", "unchanged"]:
+    """Make `folder` hold exactly the plan's files.
+
+    They are copied next to it, read back, and take its place by a rename. An existing folder must be empty or an
+    earlier publication of
+    the same name in which nobody changed or added anything: what conceptlib did not write is never removed.
+
+    Raises:
+        ConceptlibError: something else is there, or the copy differs from what was to be copied.
+        OSError: the disk is full, or the place may not be written; nothing is left behind.
+    """
+    previous = folder.with_name(f".{folder.name}.conceptlib-previous")
+    if not folder.exists() and previous.is_dir():
+        os.rename(previous, folder)  # an earlier run was stopped between its two renames
+    if folder.exists() and _check(plan, folder):
+        return "unchanged"
+    staging = folder.with_name(f".{folder.name}.conceptlib-{os.getpid()}.tmp")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _copy(plan, staging)
+        if folder.exists():
+            os.rename(folder, previous)
+        try:
+            os.rename(staging, folder)
+        except OSError:
+            if previous.is_dir():
+                os.rename(previous, folder)
+            raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    shutil.rmtree(previous, ignore_errors=True)
+    return "published"
+
+
+def _copy(plan: Plan, staging: Path) -> None:
+    for file in plan.files:
+        target = staging / file.path
+        file.write(target, link=False)
+        if sha256_file(target) != file.sha256:
+            raise ConceptlibError(
+                "the copy differs from what was copied",
+                where=file.path,
+                hint="the artifact changed meanwhile or the disk is failing: `conceptlib verify`, then the same "
+                "command again",
+            )
+
+
+def _check(plan: Plan, folder: Path) -> bool:
+    """True if `folder` holds the plan already, False if it may be replaced; raises for anything else."""
+    if not folder.is_dir():
+        raise ConceptlibError("the target is a file", where=str(folder), hint="choose another folder")
+    found = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    }
+    if not found:
+        return False
+    manifest = folder / MANIFEST
+    earlier = published_files(manifest.read_bytes()) if manifest.is_file() else None
+    artifact = plan.artifact
+    if earlier is None or earlier[:2] != (artifact.kind, artifact.name):
+        held = "files of its own" if earlier is None else f"a publication of {earlier[0]} {earlier[1]}"
+        raise ConceptlibError(
+            f"the folder holds {held}, not an earlier publication of {artifact.kind} {artifact.name}",
+            where=str(folder),
+            hint="choose another folder, or empty this one yourself",
+        )
+    foreign = sorted(found - {*earlier[2], MANIFEST})
+    changed = sorted(
+        path for path, digest in earlier[2].items() if path in found and sha256_file(folder / path) != digest
+    )
+    if foreign or changed:
+        first = (foreign or changed)[0]
+        raise ConceptlibError(
+            f"{len(foreign)} file(s) in the folder are not conceptlib's and {len(changed)} were changed since: "
+            f"{first}, ...",
+            where=str(folder),
+            hint="move them elsewhere, or choose another folder; conceptlib does not overwrite them",
+        )
+    same_files = found == set(plan.paths) and sha256_file(manifest) == plan.paths[MANIFEST].sha256
+    return same_files and all(earlier[2][path] == file.sha256 for path, file in plan.paths.items() if path != MANIFEST)

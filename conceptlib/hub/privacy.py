@@ -1,0 +1,51 @@
+"""What must not leave the machine: tokens, and paths of this machine's folders."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from conceptlib.errors import ConceptlibError
+
+_TOKEN = re.compile(r"\b(?:hf|api_org|hf_oauth)_[A-Za-z0-9]{16,}")
+_LOCAL_PATH = re.compile(r"(?:/|~[/\\]?|[A-Za-z]:[\\/]|\\\\|file:|\.{1,2}[/\\])\S.*", re.DOTALL)
+_TEXT_SUFFIXES = {".json", ".jsonl", ".md", ".txt", ".yaml", ".yml", ".csv", ""}
+
+
+def redact(text: str, token: str | None) -> str:
+    """`text` with the token, and everything of a Hugging Face token's shape, replaced by `hf_***`."""
+    if token:
+        text = text.replace(token, "hf_***")
+    return _TOKEN.sub("hf_***", text)
+
+
+def without_local_paths(value: Any) -> Any:
+    """Plain JSON with every path of this machine cut down to `local:<last part>`.
+
+    The user's home inside longer text becomes `~`.
+    """
+    if isinstance(value, dict):
+        return {name: without_local_paths(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_local_paths(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if _LOCAL_PATH.fullmatch(value) and "\n" not in value:
+        return "local:" + re.split(r"[\\/]", value.rstrip("\\/"))[-1]
+    home = str(Path.home())
+    return value.replace(home, "~") if home != "/" else value
+
+
+def refuse_token(name: str, data: bytes, token: str | None) -> None:
+    """Raise `ConceptlibError` if a text file that is about to be published holds the user's token, or what looks like
+    one.
+    """
+    if Path(name).suffix not in _TEXT_SUFFIXES:
+        return
+    if (token and token.encode() in data) or _TOKEN.search(data.decode("utf-8", "replace")):
+        raise ConceptlibError(
+            "a file that would be published holds an access token; nothing was sent",
+            where=name,
+            hint="revoke that token (https://huggingface.co/settings/tokens) and make the artifact again without it",
+        )

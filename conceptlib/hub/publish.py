@@ -1,0 +1,158 @@
+"""Publish an artifact: plan, send, read back, tag. See docs/publishing.md.
+
+As a library:
+
+    from conceptlib import publish
+
+    publish("icd-qr", "org/icd-qr", dry_run=True).files      # what would be sent; no request is made
+    publish("icd-qr", "org/icd-qr")                          # to the Hub
+    publish("geom-erasing/qr", "./out/no-qr")                # the same files in a folder
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from conceptlib.errors import UsageError
+from conceptlib.hub.plan import CARD, CardOptions, Plan, PlannedFile, ProgressFn, manifest_file
+from conceptlib.hub.privacy import refuse_token
+from conceptlib.hub.target import FolderTarget, HubTarget, parse_target
+from conceptlib.specs.registry import Registry
+from conceptlib.store import Artifact, Store
+
+KINDS = Registry("conceptlib.hub.kinds")
+
+_SCANNED_BYTES = 16 << 20  # text files beyond this are tables that conceptlib did not write
+
+
+@dataclass(frozen=True)
+class PublishResult:
+    """What became of a publication.
+
+    target: as in examples ("org/name" or the folder). revision: commit id of the verified files on the Hub, None for
+    a folder or a dry
+    run. tag: its name, None for a folder. files: all of them. status: "published", "unchanged" (it was there
+    already; nothing was
+    written) or "dry-run". url: the page, or the folder. card: README.md. notes: what the user should know.
+    """
+
+    target: str
+    revision: str | None
+    tag: str | None
+    files: tuple[PlannedFile, ...]
+    status: Literal["published", "unchanged", "dry-run"]
+    url: str
+    card: str
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {
+            "files": [file.as_dict() for file in self.files]
+        }
+
+
+def make_plan(
+    artifact: Artifact,
+    store: Store,
+    target: HubTarget | FolderTarget,
+    *,
+    license: str | None = None,
+    tag: str | None = None,
+) -> Plan:
+    """All that a publication of `artifact` consists of; reads the store only.
+
+    Raises:
+        ConceptlibError: this kind of artifact is not published, or the artifact is damaged.
+    """
+    if artifact.kind not in KINDS:
+        raise UsageError(
+            f"{artifact.kind} {artifact.ref} cannot be published by itself",
+            where=str(artifact.path),
+            hint=f"publish a {', '.join(KINDS)}: annotations travel with their dataset, evaluations with their "
+            f"checkpoint",
+        )
+    module = KINDS.get(artifact.kind)
+    if isinstance(target, HubTarget) and target.repo_type not in ("", module.REPO_TYPE):
+        raise UsageError(
+            f"a {artifact.kind} is published as a {module.REPO_TYPE}, not as a {target.repo_type}",
+            hint=f"--to {target.repo_id}",
+        )
+    contents = module.contents(artifact, store, CardOptions(target.name, license))
+    card = PlannedFile.from_bytes(CARD, contents.card.encode())
+    files = {file.path: file for file in (*contents.files, card)}
+    manifest = manifest_file(artifact, files)
+    files[manifest.path] = manifest
+    ordered = tuple(files[path] for path in sorted(files))
+    return Plan(artifact, module.REPO_TYPE, contents.card, ordered, tag or f"v-{artifact.id}", contents.notes)
+
+
+def publish(
+    ref_or_artifact: str | os.PathLike[str] | Artifact,
+    to: str | os.PathLike[str],
+    *,
+    store: Store | None = None,
+    dry_run: bool = False,
+    private: bool = False,
+    gated: Literal["auto", "manual"] | None = None,
+    license: str | None = None,
+    tag: str | None = None,
+    token: str | None = None,
+    progress: ProgressFn | None = None,
+) -> PublishResult:
+    """Publish a dataset, a checkpoint or a detector to a repository on the Hub, or to a folder.
+
+    The same call again writes nothing; a call that failed half-way is finished by the same call. "published" means
+    that every file was
+    read back and compared by hash.
+
+    Args:
+        ref_or_artifact: what `Store.get` finds.
+        to: "ORG/NAME", "hf://ORG/NAME", or a folder ("./DIR", "/DIR", a Path); see `parse_target`.
+        dry_run: only plan; no request is made and no file written.
+        private: make the repository private when it is created. An existing public one is refused.
+        gated: who may download has to ask ("auto": granted at once, "manual": the owner decides). None leaves it as
+        it is.
+        license: a licence id of the Hub ("apache-2.0", "cc-by-4.0", ...); else what the artifact knows, else "unknown".
+        tag: name of the tag instead of `v-<artifact id>`.
+        token: else huggingface_hub's own (`HF_TOKEN`, `hf auth login`). It is never shown or written.
+        progress: see docs/architecture.md; stages "hash", "upload", "read back".
+
+    Raises:
+        UsageError: the target is unclear or does not fit the kind.
+        ConceptlibError: everything else that went wrong, with what arrived and what to do next.
+    """
+    target = parse_target(to)
+    store = store or Store()
+    artifact = store.get(ref_or_artifact)
+    if isinstance(target, FolderTarget) and (private or gated or tag):
+        raise UsageError(
+            "private, gated and tag are for repositories on the Hub, and this is a folder", where=str(target.path)
+        )
+    plan = make_plan(artifact, store, target, license=license, tag=tag)
+    for file in plan.files:
+        if file.size <= _SCANNED_BYTES:
+            refuse_token(file.path, file.read(), token or os.environ.get("HF_TOKEN"))
+
+    if isinstance(target, FolderTarget):
+        from conceptlib.hub.local import publish_to_folder
+
+        status: Any = "dry-run" if dry_run else publish_to_folder(plan, target.path)
+        return PublishResult(str(target.path), None, None, plan.files, status, str(target.path), plan.card, plan.notes)
+
+    from conceptlib.hub.remote import page_url, publish_to_hub
+
+    url = page_url(target.repo_id, plan.repo_type)
+    if dry_run:
+        return PublishResult(target.repo_id, None, plan.tag, plan.files, "dry-run", url, plan.card, plan.notes)
+    if gated not in (None, "auto", "manual"):
+        raise UsageError(f"gated cannot be {gated!r}", hint="auto or manual")
+    sent = publish_to_hub(
+        plan, target.repo_id, store=store, private=private, gated=gated, token=token, progress=progress
+    )
+    return PublishResult(target.repo_id, sent.revision, plan.tag, plan.files, sent.status, url, plan.card, plan.notes)
+
+
+__all__ = ["PublishResult", "make_plan", "publish"]

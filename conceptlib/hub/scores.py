@@ -1,0 +1,101 @@
+"""Evaluations in a checkpoint's (or a detector's) card: `model-index` for the Hub, a table and the grid for people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from conceptlib.errors import ConceptlibError
+from conceptlib.hub import cards
+from conceptlib.hub.plan import PlannedFile, artifact_files
+from conceptlib.store import Artifact, Store
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+SCORES, GRID = "scores.json", "grid.png"
+_REFERENCES = ("base", "oracle")  # subjects measured for comparison: not results of this model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of the artifact that is published. task: the Hub's id of what the model does."""
+
+    artifact: Artifact
+    task: str
+
+    @property
+    def suite(self) -> str:
+        """The suite's name, which is also the folder of its files."""
+        return str(self.artifact.info.get("suite") or self.artifact.name.rpartition("/")[2])
+
+    @property
+    def grid_path(self) -> str:
+        """Where the picture is in the publication, "" if there is none."""
+        return f"evaluation/{self.suite}/{GRID}" if any(entry.path == GRID for entry in self.artifact.files) else ""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of `scores.json`."""
+        path = self.artifact.path / SCORES
+        try:
+            return [dict(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        except (OSError, ValueError, TypeError) as error:
+            hint = f"`conceptlib verify {self.artifact.ref}`; remove it and evaluate again"
+            raise ConceptlibError("the scores of an evaluation cannot be read", where=str(path), hint=hint) from error
+
+    def files(self) -> list[PlannedFile]:
+        """The scores and the picture."""
+        return artifact_files(self.artifact, lambda path: path in (SCORES, GRID), into=f"evaluation/{self.suite}")
+
+    def results(self) -> list[EvalResult]:
+        """What the Hub lists as this model's results; the comparisons stay in the table."""
+        from huggingface_hub import EvalResult
+
+        found = []
+        for row in self.rows():
+            if row["subject"] in _REFERENCES or not isinstance(row["value"], int | float):
+                continue
+            details = {name: row[name] for name in ("low", "high", "n", "interval") if row.get(name) is not None}
+            found.append(
+                EvalResult(
+                    task_type=self.task,
+                    dataset_type=f"conceptlib-{self.suite}",
+                    dataset_name=f"conceptlib suite {self.suite}",
+                    metric_type=str(row["metric"]),
+                    metric_name=str(row["metric"])
+                    if row["subject"] == "checkpoint"
+                    else f"{row['metric']} ({row['subject']})",
+                    metric_value=row["value"],
+                    metric_args=details or None,
+                )
+            )
+        return found
+
+    def section(self) -> str:
+        """A table: a line a metric, a column a subject."""
+        rows = self.rows()
+        subjects = list(dict.fromkeys(row["subject"] for row in rows))
+        cells = {(row["metric"], row["subject"]): _cell(row) for row in rows}
+        lines = [
+            [metric, *(cells.get((metric, one), "-") for one in subjects)]
+            for metric in dict.fromkeys(row["metric"] for row in rows)
+        ]
+        return f"## Scores ({self.suite})\n\nWith 95 % intervals where there are any.\n\n" + cards.table(
+            ["metric", *subjects], lines
+        )
+
+
+def _cell(row: dict[str, Any]) -> str:
+    if not isinstance(row["value"], int | float):
+        return str(row["value"])
+    text = f"{row['value']:.4g}"
+    if row.get("low") is not None and row.get("high") is not None:
+        text += f" [{row['low']:.4g}, {row['high']:.4g}]"
+    return text
+
+
+def of(artifact: Artifact, store: Store, task: str = "text-to-image") -> list[Evaluation]:
+    """The newest evaluation of every name that was made of `artifact`, by name."""
+    newest = {one.name: one for one in store.list(kind="evaluation", parent=artifact.id)}
+    return [Evaluation(newest[name], task) for name in sorted(newest)]
