@@ -3,9 +3,10 @@
     artifact = build("icd-qr", overrides=["rows=64"])
     truth = truth_of(artifact)                          # annotation set `truth`: what was drawn, and where
 
-Rows go through worker processes in order, a bounded number at a time; a shard that is finished stays, so that the same build, stopped at
-any point, goes on from there. What a row becomes depends on the spec and the row alone, never on the number of workers. The dataset's id
-hashes what it says (row ids, pictures' sha256, captions, geometry), not Parquet's bytes.
+Rows go through worker processes in order, a bounded number at a time; a shard that is finished stays, so that the same
+build, stopped at any point, goes on from there. What a row becomes depends on the spec and the row alone, never on the
+number of workers. The dataset's id hashes what it says (row ids, pictures' sha256, captions, geometry), not Parquet's
+bytes.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ def build(
         progress: hears ("build", rows done, rows in all); 0 in all where the source does not know.
 
     Returns:
-        The dataset. `info`: `rows` by split; `read` = `written` + `rejected`; `rejects` by reason; `polluted` images by concept;
-        `polluted_share`; `overlay_rejects`. `rejects.jsonl` has a line for every picture and overlay that was left out.
+        The dataset. `info`: `rows` by split; `read` = `written` + `rejected`; `rejects` by reason; `polluted` images by
+        concept; `polluted_share`; `overlay_rejects`. `rejects.jsonl` has a line for every picture and overlay that was
+        left out.
 
     Raises:
         SpecError: the spec is wrong.
@@ -111,7 +113,8 @@ def truth_of(dataset: Artifact, store: Store | None = None) -> Artifact:
 
 
 def _portable(resolved: dict[str, Any]) -> dict[str, Any]:
-    """A resolved spec without the place of the user's folder: its content is in the lock, and its path is nobody's business."""
+    """A resolved spec without the place of the user's folder: its content is in the lock, and its path is nobody's
+    business."""
     params = dict(resolved["params"])
     source = params.get("source")
     if isinstance(source, str) and Path(source).expanduser().is_dir():
@@ -142,6 +145,7 @@ def _fill(draft: Draft, job: Job, spec: DatasetSpec, workers: int | None, progre
             else "look at the source's files"
         )
         first = next(iter(shards.rejects()), {})
+        shutil.rmtree(draft.path / _PARTS)  # nothing worth going on from
         raise ConceptlibError(
             f"no picture of the source can be used ({reasons or 'it is empty'})",
             where=f"{first.get('image_id', '')}: {first.get('detail', '')}" if first else spec.name,
@@ -156,8 +160,8 @@ def _fill(draft: Draft, job: Job, spec: DatasetSpec, workers: int | None, progre
 class _Shards:
     """The shards of a build: `parts/train-00000.{images,truth}.parquet`, and a record once both are whole.
 
-    A shard is a run of a split's items, `shard_rows` of them, or fewer where the pictures reach `SHARD_BYTES`. So the records say how many
-    items of each split are done, and the rest of the source is what is missing.
+    A shard is a run of a split's items, `shard_rows` of them, or fewer where the pictures reach `SHARD_BYTES`. So the
+    records say how many items of each split are done, and the rest of the source is what is missing.
     """
 
     def __init__(self, folder: Path, shard_rows: int) -> None:
@@ -330,7 +334,8 @@ def _count_workers(workers: int | None, rows: int) -> int:
 
 
 def _outcomes(items: Iterable[Item], draw: Callable[[Item], Outcome], workers: int) -> Iterator[Outcome]:
-    """The items' outcomes, in order. At most a few chunks a worker are on their way, so memory does not grow with their number."""
+    """The items' outcomes, in order. At most a few chunks a worker are on their way, so memory does not grow with their
+    number."""
     if workers == 1:
         yield from map(draw, items)
         return
@@ -351,7 +356,7 @@ def _outcomes(items: Iterable[Item], draw: Callable[[Item], Outcome], workers: i
         raise ConceptlibError(
             "a worker process ended abruptly",
             where="build",
-            hint="out of memory? try fewer workers; a script that calls build() needs `if __name__ == '__main__':`, or workers=1",
+            hint="out of memory? try fewer workers. A script that calls build() needs `if __name__ == '__main__':`",
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

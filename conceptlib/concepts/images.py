@@ -1,8 +1,9 @@
 """Any picture file to 8-bit RGB, or a `Reject` that says why not; and back to bytes.
 
-Users' folders hold everything: truncated downloads, CMYK scans, 16-bit and palette PNGs, animations, phone pictures that lie on their
-side, 100-megapixel panoramas, files that are no pictures. `decode` gives an upright sRGB picture for all that can be shown as one and
-raises `Reject` for the rest, never anything else. Memory is bounded before a pixel is decoded: by the size in the file's header.
+Users' folders hold everything: truncated downloads, CMYK scans, 16-bit and palette PNGs, animations, phone pictures
+that lie on their side, 100-megapixel panoramas, files that are no pictures. `decode` gives an upright sRGB picture for
+all that can be shown as one and raises `Reject` for the rest, never anything else. Memory is bounded before a pixel is
+decoded: by the size in the file's header.
 """
 
 from __future__ import annotations
@@ -22,10 +23,9 @@ from PIL import Image, ImageCms, ImageFile, ImageOps
 # Formats that Pillow decodes itself. Not EPS (runs Ghostscript) and no exotic container whose only use is an exploit.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "DIB")
 # What a picture's file name may end in: the rest of a folder is not read.
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .jp2 .j2k .jpx .ppm .pgm .pbm .pnm .tga .ico "
-    ".heic .heif .jxl .psd .svg".split()
-)
+_ENDINGS = "jpg jpeg jpe jfif mpo png apng webp gif bmp dib tif tiff avif jp2 j2k jpx ppm pgm pbm pnm tga ico"
+_REFUSED_ENDINGS = "heic heif jxl psd svg"  # pictures that are not read: a line in the rejects rather than silence
+SUFFIXES = frozenset(f".{ending}" for ending in f"{_ENDINGS} {_REFUSED_ENDINGS}".split())
 MAX_PIXELS = 50_000_000
 # A baseline JPEG is decoded straight to a fraction of its size, so that its own size costs time and no memory.
 MAX_DRAFT_PIXELS = 500_000_000
@@ -35,7 +35,7 @@ Resize = Literal["fit", "max-side", "none"]
 Format = Literal["jpeg", "png", "webp"]
 
 
-class Reject(Exception):  # noqa: N818 - an outcome, not an error
+class Reject(Exception):
     """A picture that is not used. `reason` is one of `REASONS`, `detail` says it in words."""
 
     REASONS = (
@@ -66,8 +66,8 @@ def decode(
 ) -> Image.Image:
     """An upright 8-bit sRGB picture of a file.
 
-    The first frame of animations; transparency over white; 16-bit and floating-point greys scaled to 8 bits; embedded colour profiles
-    (CMYK too) converted to sRGB; turned as EXIF says.
+    The first frame of animations; transparency over white; 16-bit and floating-point greys scaled to 8 bits; embedded
+    colour profiles (CMYK too) converted to sRGB; turned as EXIF says.
 
     Args:
         data: the encoded bytes, a file, or a picture that is decoded already.
@@ -90,7 +90,7 @@ def decode(
         raise Reject("unreadable", "the file is empty")
     with _careful():
         try:
-            image = Image.open(io.BytesIO(raw), formats=FORMATS)
+            image = Image.open(io.BytesIO(raw), formats=_formats())
         except Image.DecompressionBombError as error:
             raise Reject("too-large", str(error)) from error
         except Exception as error:  # decoders raise nearly everything on hostile bytes
@@ -116,8 +116,8 @@ def resize_to(image: Image.Image, resolution: int | None, resize: Resize) -> Ima
 
     Args:
         resolution: pixels; None only with "none".
-        resize: "fit": a square of `resolution`, cropped around the middle, enlarged where need be; "max-side": the longer side at most
-            `resolution`, never enlarged; "none": as it is.
+        resize: "fit": a square of `resolution`, cropped around the middle, enlarged where need be; "max-side": the
+            longer side at most `resolution`, never enlarged; "none": as it is.
     """
     if resize == "none" or resolution is None:
         return image
@@ -140,7 +140,8 @@ def encode(image: Image.Image, form: Format, quality: int = 95) -> bytes:
 
     Args:
         form: "jpeg", "png" or "webp" (lossy).
-        quality: 1 to 100; not used by png. JPEGs below 256 px keep full colour resolution: half of it would blur what is drawn there.
+        quality: 1 to 100; not used by png. JPEGs below 256 px keep full colour resolution: half of it would blur what
+            is drawn there.
     """
     buffer = io.BytesIO()
     if form == "png":
@@ -156,12 +157,12 @@ def _limit(image: Image.Image, resolution: int | None, resize: Resize, max_pixel
     """Let a JPEG decode to no more than twice the size that is wanted, and refuse what would still be too large."""
     pixels = image.width * image.height
     progressive = bool(image.info.get("progressive") or image.info.get("progression"))
-    if image.format in ("JPEG", "MPO") and not progressive and resize != "none" and resolution is not None:
-        if pixels <= MAX_DRAFT_PIXELS:
-            side = min(image.size) if resize == "fit" else max(image.size)
-            scale = min(1.0, 2 * resolution / side)
-            image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-            pixels = image.width * image.height
+    drafts = image.format in ("JPEG", "MPO") and not progressive and pixels <= MAX_DRAFT_PIXELS
+    if drafts and resize != "none" and resolution is not None:
+        side = min(image.size) if resize == "fit" else max(image.size)
+        scale = min(1.0, 2 * resolution / side)
+        image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+        pixels = image.width * image.height
     if pixels > max_pixels:
         raise Reject(
             "too-large", f"{image.width}x{image.height} px; at most {max_pixels / 1e6:g} megapixels are decoded"
@@ -222,16 +223,25 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 @functools.lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """To sRGB; None for a profile that is sRGB already. Cached: a camera's pictures share one profile, and building takes ms."""
+    """To sRGB; None for a profile that is sRGB already. Cached: a camera's pictures share one profile, and building
+    takes ms."""
     opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(opened).lower():
         return None
     return ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), mode, "RGB")
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Of `FORMATS`, those that this build of Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 @contextmanager
 def _careful() -> Iterator[None]:
-    """Pillow's global switches as `decode` needs them: other libraries set them to their liking (ultralytics accepts truncated files).
+    """Pillow's global switches as `decode` needs them: other libraries set them to their liking (ultralytics accepts
+    truncated files).
 
     The limits of `decode` replace Pillow's own bomb check, which warns of pictures that a draft makes small.
     """

@@ -1,10 +1,11 @@
 """Where pictures come from: the embedded world, a folder of pictures with captions, or a dataset on the Hub or on disk.
 
-A source yields `Item`s one by one, in an order that depends on its content alone; the picture itself is loaded by whoever draws it (a worker
-process), so that neither memory nor time is spent on it here. Nothing in a source is ever written to.
+A source yields `Item`s one by one, in an order that depends on its content alone; the picture itself is loaded by
+whoever draws it (a worker process), so that neither memory nor time is spent on it here. Nothing in a source is ever
+written to.
 
-    source = open_source("photos", test_share=0.2)       # an imagefolder: metadata.jsonl, metadata.csv or a .txt beside each picture
-    for item in source.items(): ...
+    for item in open_source("photos").items():          # captions: metadata.jsonl, metadata.csv or NAME.txt
+        print(item.key, item.split, item.caption)
 """
 
 from __future__ import annotations
@@ -95,10 +96,12 @@ def open_source(
     """The source that `ref` names.
 
     Args:
-        ref: "world"; a folder of pictures; a folder of Parquet files; a Hub dataset id (`org/name`, with `@revision` if need be).
+        ref: "world"; a folder of pictures; a folder of Parquet files; a Hub dataset id (`org/name`, with `@revision` if
+            need be).
         seed: of the world.
         rows: how many at most (world: exactly, 3000 if None); None for all.
-        test_share: share of rows that go to the test split, 0 to 1: of a world its held-out stream, else by hash of the row's key.
+        test_share: share of rows that go to the test split, 0 to 1: of a world its held-out stream, else by hash of the
+            row's key.
         image_column, caption_column: names of columns (of the metadata file); None to look for the usual ones.
         split, subset: of a dataset.
         missing_captions: "skip" rejects pictures without a caption, "keep" gives them none.
@@ -147,15 +150,16 @@ class WorldSource:
 class FolderSource:
     """A folder of pictures, as `datasets` calls it an imagefolder.
 
-    Captions come from `metadata.jsonl` or `metadata.csv` of the picture's folder or of one above it (column `file_name` and a caption
-    column), else from `NAME.txt` beside `NAME.png`. The row's key is the path below the folder. Memory: one folder's file names, and
-    the metadata files above it.
+    Captions come from `metadata.jsonl` or `metadata.csv` of the picture's folder or of one above it (column `file_name`
+    and a caption column), else from `NAME.txt` beside `NAME.png`. The row's key is the path below the folder. Memory:
+    one folder's file names, and the metadata files above it.
 
     Args:
         folder, rows, test_share, caption_column, missing_captions: see `open_source`.
 
     Raises:
-        ConceptlibError: no pictures; a metadata file that cannot be read (with its line), has no caption column, names a file twice.
+        ConceptlibError: no pictures; a metadata file that cannot be read (with its line), has no caption column, names
+            a file twice.
     """
 
     def __init__(
@@ -279,7 +283,7 @@ class HubSource:
             return load_dataset(self.ref, self.subset, split=self.split, streaming=True, revision=self.revision)
         except Exception as error:  # the library raises its own and the network's, of many kinds
             raise ConceptlibError(
-                f"the dataset cannot be opened: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+                f"the dataset cannot be opened: {_reason(error)}",
                 where=self.ref,
                 hint=f"check its name, source_split={self.split}, source_subset, and `hf auth login` for a gated one",
             ) from error
@@ -292,9 +296,9 @@ class HubSource:
             return str(HfApi().dataset_info(self.ref, revision=revision).sha)
         except Exception as error:
             raise ConceptlibError(
-                f"the Hub does not answer for this dataset: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+                f"the Hub does not answer for this dataset: {_reason(error)}",
                 where=self.ref,
-                hint="there is no such folder either; check the name, the network, HF_HUB_OFFLINE, and `hf auth login` for a gated one",
+                hint="nor is it a folder; check its name, the network, HF_HUB_OFFLINE; if it is gated, `hf auth login`",
             ) from error
 
     def _column(self, what: str, name: str | None, usual: tuple[str, ...], columns: list[str]) -> str | None:
@@ -328,7 +332,8 @@ class HubSource:
 
 
 class _Metadata:
-    """The captions of one metadata file, by normalised path below its folder (macOS writes é as two characters, others as one)."""
+    """The captions of one metadata file, by normalised path below its folder (macOS writes é as two characters, others
+    as one)."""
 
     def __init__(self, path: Path, column: str | None) -> None:
         self.path = path
@@ -362,10 +367,11 @@ class _Metadata:
         for name in names:
             if name in row:
                 return name
+        others = ", ".join(str(k) for k in row if k and k != "file_name")
         raise ConceptlibError(
             f"the row has no column {' or '.join(names)}",
             where=f"{self.path}:{line}",
-            hint=f"say which holds the caption: caption_column=..., one of {', '.join(k for k in row if k and k != 'file_name')}",
+            hint=f"say which holds the caption: caption_column=..., one of {others or 'none'}",
         )
 
     def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -390,6 +396,11 @@ class _Metadata:
             raise ConceptlibError(
                 f"the metadata cannot be read: {error}", where=str(self.path), hint="it must be UTF-8"
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of somebody else's error."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _captioned(item: Item, missing: MISSING) -> Item:

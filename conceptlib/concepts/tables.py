@@ -1,9 +1,10 @@
 """Datasets and annotation sets as Parquet: what is in a shard, written atomically and read one row group at a time.
 
-A dataset (or `images`) artifact holds `data/<split>-00000-of-00004.parquet`, which `datasets.load_dataset(folder)` opens as it is: the
-image column carries the `datasets.Image` feature in the schema's metadata. An annotation artifact has a file of the same name for every
-file of its dataset, and a row for every image, empty lists where nothing was found. Reading and writing need memory for one row group
-(at most `GROUP_ROWS` rows and about `GROUP_BYTES` of pictures), however long the table is. Nothing here imports `datasets`.
+A dataset (or `images`) artifact holds `data/<split>-00000-of-00004.parquet`, which `datasets.load_dataset(folder)`
+opens as it is: the image column carries the `datasets.Image` feature in the schema's metadata. An annotation artifact
+has a file of the same name for every file of its dataset, and a row for every image, empty lists where nothing was
+found. Reading and writing need memory for one row group (at most `GROUP_ROWS` rows and about `GROUP_BYTES` of
+pictures), however long the table is. Nothing here imports `datasets`.
 
     table = ImageTable(store.get("icd-qr", kind="dataset"))
     for row in table.rows("train"):
@@ -104,7 +105,8 @@ def image_row(
         caption: None if there is none.
         seed: the seed that the picture was drawn or generated from.
         size: (width, height) of encoded bytes, where the caller knows it; read from the bytes otherwise.
-        labels: `object`, `colour`, `background`, `style`; None for unknown. Give all four, or none where the picture has no such words.
+        labels: `object`, `colour`, `background`, `style`; None for unknown. Give all four, or none where the picture
+            has no such words.
     """
     if isinstance(image, Image.Image):
         size = image.size
@@ -148,7 +150,8 @@ class ShardWriter:
     def __enter__(self) -> ShardWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
-            # Pictures are compressed already and never repeat: no dictionary and no min/max statistics of whole files for them.
+            # Pictures are compressed already and never repeat: no dictionary and no min/max statistics of whole files
+            # for them.
             lists = pa.types.is_list, pa.types.is_struct
             small = [field.name for field in self._schema if not any(test(field.type) for test in lists)]
             self._writer = stack.enter_context(
@@ -239,8 +242,8 @@ class _Table:
 
         Args:
             split: one split; None for all.
-            columns: only these (leave out `image` where no pixels are needed: it is most of the file). A column that the table does not
-                have reads as None.
+            columns: only these (leave out `image` where no pixels are needed: it is most of the file). A column that
+                the table does not have reads as None.
 
         Raises:
             ConceptlibError: no such split; a shard cannot be read.
@@ -291,7 +294,8 @@ class ImageTable(_Table):
         Args:
             path: the file; it appears only when it is whole.
             rows: `image_row(...)`, or dicts of the same keys.
-            labels: whether to have the label columns; None: if the first row has one of them. All shards of an artifact must agree.
+            labels: whether to have the label columns; None: if the first row has one of them. All shards of an artifact
+                must agree.
         """
         iterator = iter(rows)
         first = next(iterator, None)
@@ -317,7 +321,8 @@ class AnnotationTable(_Table):
 
     @staticmethod
     def row(image: Mapping[str, Any], detections: Detections) -> dict[str, Any]:
-        """A row for `write`: what was found in the image of a dataset row (its id, sha256, width and height are taken over)."""
+        """A row for `write`: what was found in the image of a dataset row (its id, sha256, width and height are taken
+        over)."""
         found = detections
         return {
             "image_id": image["image_id"],
@@ -385,7 +390,8 @@ def _suffix(data: bytes) -> str:
 
 
 def _with_features(schema: pa.Schema) -> pa.Schema:
-    """Add what `datasets.Features(...).arrow_schema` would: written by hand, since importing `datasets` takes seconds."""
+    """Add what `datasets.Features(...).arrow_schema` would: written by hand, since importing `datasets` takes
+    seconds."""
     features = {field.name: _feature(field) for field in schema}
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 

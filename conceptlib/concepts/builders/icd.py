@@ -1,11 +1,12 @@
 """The Implicit Concept Dataset, synthesised: pictures that carry something which no caption mentions.
 
-After "Implicit Concept Removal of Diffusion Models" (Liu et al., ECCV 2024, arXiv:2310.05873), section 4, whose dataset holds QR codes,
-watermarks and text. Here each picture of a source is polluted with a probability, by an overlay drawn from ranges, and the overlay's
-geometry is known exactly.
+After "Implicit Concept Removal of Diffusion Models" (Liu et al., ECCV 2024, arXiv:2310.05873), section 4, whose dataset
+holds QR codes, watermarks and text. Here each picture of a source is polluted with a probability, by an overlay drawn
+from ranges, and the overlay's geometry is known exactly.
 
-Every row has independent random streams, named after what they decide: the scene (in the source), each overlay, the encoding. So
-`rate=0` gives the same pictures without pollution, and a concept more or less changes nothing about the others.
+Every row has independent random streams, named after what they decide: the scene (in the source), each overlay, the
+encoding. So `rate=0` gives the same pictures without pollution, and a concept more or less changes nothing about the
+others.
 """
 
 from __future__ import annotations
@@ -35,14 +36,15 @@ if TYPE_CHECKING:
 
 OVERLAYS = Registry("conceptlib.concepts.overlays")
 SMALL_SIDE = 128
-"""Pictures with a shorter side than this, in pixels, take an overlay's preset for small pictures (`WORLD` in its module)."""
+"""Pictures with a shorter side than this, in pixels, take an overlay's preset for small pictures (`WORLD` in its
+module)."""
 
 
 class QrRanges(BaseParams):
     """What a QR code is drawn from: each uniformly from its range or list.
 
-    A field left out is a preset's: for pictures below 128 px that of the embedded world (version 1, one pixel a module), for others
-    versions 1 to 10 at 16-42 % of the short side. See `overlays.qr.QrParams` for the fields.
+    A field left out is a preset's: for pictures below 128 px that of the embedded world (version 1, one pixel a
+    module), for others versions 1 to 10 at 16-42 % of the short side. See `overlays.qr.QrParams` for the fields.
     """
 
     modes: Annotated[tuple[Literal["numeric", "alphanumeric", "byte", "kanji"], ...] | None, Field(min_length=1)] = None
@@ -67,7 +69,8 @@ class Params(BaseParams):
     test_share: share of the test split. resolution: pixels; null: 64 for the world, 512 for others.
     resize: `fit` (square, cropped around the middle), `max-side` (longer side at most `resolution`) or `none`.
     rate: share of pictures that carry a concept, for each concept of the spec by itself.
-    formats, quality: how a picture is stored, polluted or not: one of the formats, at a JPEG or WebP quality from the range.
+    formats, quality: how a picture is stored, polluted or not: one of the formats, at a JPEG or WebP quality from the
+        range.
     """
 
     source: Annotated[str, Field(min_length=1)] = "world"
