@@ -49,7 +49,7 @@ def collect(layout: Layout, *, older_than: timedelta, dry_run: bool) -> GcReport
     """See ``Store.gc``. Committed artifacts are never touched."""
     removed: list[Stale] = []
     kept: list[Stale] = []
-    if layout.root.is_dir():
+    if layout.drafts.is_dir() or layout.keys.is_dir():
         layout.locks.mkdir(exist_ok=True)
     for folder in sorted(layout.drafts.glob("*")):
         stale = _describe(folder)

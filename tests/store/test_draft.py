@@ -52,7 +52,9 @@ def test_the_same_lock_is_found_done(store: Store, make: Any) -> None:
         ("dataset", "icd-qr", {"rows": 2}, {"of": "0" * 16}),
     ],
 )
-def test_anything_else_asked_for_is_not_done(store: Store, make: Any, kind: str, name: str, lock: Any, parents: Any) -> None:
+def test_anything_else_asked_for_is_not_done(
+    store: Store, make: Any, kind: str, name: str, lock: Any, parents: Any
+) -> None:
     make(lock={"rows": 2})
     with store.draft(kind, name, lock=lock, parents=parents) as draft:
         assert draft.done is None
@@ -92,11 +94,18 @@ def test_a_folder_in_the_way_without_a_manifest_is_set_aside(store: Store, make:
 
 
 def test_volatile_files_are_kept_but_do_not_decide_the_id(store: Store, make: Any) -> None:
-    first = make(files={"x": b"1", "log.jsonl": b"12:00", "sub/t.log": b"1"}, lock={"a": 1}, volatile=("log.jsonl", "*.log"))
-    second = make(files={"x": b"1", "log.jsonl": b"13:00", "sub/t.log": b"2"}, lock={"a": 2}, volatile=("log.jsonl", "*.log"))
+    first = make(
+        files={"x": b"1", "log.jsonl": b"12:00", "sub/t.log": b"1"}, lock={"a": 1}, volatile=("log.jsonl", "*.log")
+    )
+    second = make(
+        files={"x": b"1", "log.jsonl": b"13:00", "sub/t.log": b"2"}, lock={"a": 2}, volatile=("log.jsonl", "*.log")
+    )
     assert first.id == second.id
     assert [entry.path for entry in first.files if entry.volatile] == ["log.jsonl", "sub/t.log"]
-    assert make(files={"x": b"1", "log.jsonl": b"14:00", "sub/t.log": b"2"}, lock={"a": 3}, volatile=("log.jsonl",)).id != first.id
+    assert (
+        make(files={"x": b"1", "log.jsonl": b"14:00", "sub/t.log": b"2"}, lock={"a": 3}, volatile=("log.jsonl",)).id
+        != first.id
+    )
 
 
 def test_the_producer_may_say_what_the_content_is(make: Any) -> None:
@@ -149,7 +158,10 @@ def test_a_damaged_record_of_a_key_means_doing_it_again(store: Store, make: Any,
 
 
 def test_a_full_disk_is_said_and_the_work_kept(store: Store) -> None:
-    with pytest.raises(ConceptlibError, match="disk is full") as caught, store.draft("dataset", "icd-qr", lock={}) as draft:
+    with (
+        pytest.raises(ConceptlibError, match="disk is full") as caught,
+        store.draft("dataset", "icd-qr", lock={}) as draft,
+    ):
         (draft.path / "shard-0").write_bytes(b"0")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert "conceptlib gc" in caught.value.hint
@@ -182,7 +194,10 @@ def test_nothing_written_is_an_error(store: Store) -> None:
 
 
 def test_a_link_is_no_content(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ConceptlibError, match="neither a file nor a folder"), store.draft("dataset", "x", lock={}) as draft:
+    with (
+        pytest.raises(ConceptlibError, match="neither a file nor a folder"),
+        store.draft("dataset", "x", lock={}) as draft,
+    ):
         (draft.path / "link").symlink_to(tmp_path)
         draft.commit()
 

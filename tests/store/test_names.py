@@ -20,7 +20,26 @@ def test_folders_stand_for_one_name_each(a: str, b: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "../x", "a/../b", "/etc", "a//b", "a/", "/a", ".hidden", "a b", "a\\b", "a\0", "a\n", "a+b", "C:", "x" * 300, "é"],
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/../b",
+        "/etc",
+        "a//b",
+        "a/",
+        "/a",
+        ".hidden",
+        "a b",
+        "a\\b",
+        "a\0",
+        "a\n",
+        "a+b",
+        "C:",
+        "x" * 300,
+        "é",
+    ],
 )
 def test_names_that_would_leave_the_store_are_refused(name: str) -> None:
     with pytest.raises(ConceptlibError, match="not a name"):
@@ -58,8 +77,15 @@ def test_tokens_are_refused_by_place_and_never_repeated(token: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["hf_internal_testing/tiny", "hf_home", "stable-diffusion-v1-5/stable-diffusion-v1-5", "https://example.org:8080/a@b", "a" * 64,
-     "task-based", "risk-averse-selection-of-everything-here"],
-)  # fmt: skip
+    [
+        "hf_internal_testing/tiny",
+        "hf_home",
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "https://example.org:8080/a@b",
+        "a" * 64,
+        "task-based",
+        "risk-averse-selection-of-everything-here",
+    ],
+)
 def test_what_is_no_token_passes(text: str) -> None:
     secrets.refuse_secrets({"a": [text, None, 3, True]}, "lock")

@@ -17,7 +17,9 @@ def test_a_row_draws_the_same_numbers_every_time(seed: int, row: int, stream: st
 
 
 def test_rows_seeds_and_streams_differ() -> None:
-    drawn = {row_seed(seed, row, stream) for seed in range(5) for row in range(200) for stream in ("", "caption", "overlay")}
+    drawn = {
+        row_seed(seed, row, stream) for seed in range(5) for row in range(200) for stream in ("", "caption", "overlay")
+    }
     assert len(drawn) == 5 * 200 * 3
 
 
