@@ -1,0 +1,130 @@
+"""What a method of erasure supplies, and what it is given.
+
+A module of `conceptlib.erasers.methods` has
+
+* `Params`, a `conceptlib.specs.params.Params` (or `TrainingParams` for methods that use the shared loop); importing the module must
+  not import torch;
+* `needs(params) -> frozenset[str]`: which of "data" and "annotations" the method reads;
+* `run(job) -> Result`: change `job.pipe` in place and say what was changed.
+
+Under `accelerate launch` every process calls `run`; only the main one writes files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import Field, model_validator
+
+from conceptlib.specs.params import Params, PositiveInt
+
+if TYPE_CHECKING:
+    import torch
+
+    from conceptlib.models.devices import Placement
+    from conceptlib.specs.schema import ConceptSpec
+    from conceptlib.store import Artifact
+
+Progress = Callable[[str, int, int], None]
+Adapter = Literal["full", "lora", "embeddings"]
+
+
+class TrainingParams(Params):
+    """Settings of the shared training loop. `batch_size` is what one optimiser step sees in all, however it is cut up."""
+
+    steps: PositiveInt = 1000
+    batch_size: PositiveInt = 32
+    gradient_accumulation: PositiveInt = 1
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    grad_clip: Annotated[float, Field(ge=0)] = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    checkpoint_every: PositiveInt = 200
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> TrainingParams:
+        if self.batch_size % self.gradient_accumulation:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be cut into {self.gradient_accumulation} equal parts (gradient_accumulation)"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Job:
+    """One erasure, resolved: what `run` works on.
+
+    `pipe` holds the base's weights on `placement`'s device, gradients off. `workdir` outlives an interruption and is removed when the
+    checkpoint is committed; `log` is a JSON-lines file that stays in the checkpoint. `accelerator` is accelerate's.
+    """
+
+    params: Any
+    seed: int
+    concepts: Sequence[ConceptSpec]
+    pipe: Any
+    placement: Placement
+    accelerator: Any
+    workdir: Path
+    log: Path
+    data: Artifact | None = None
+    annotations: Artifact | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `run` did to the pipeline.
+
+    adapter: `full` (any weight may have changed), `lora` (peft adapters on the UNet, perhaps on the text encoder) or `embeddings`
+    (nothing but new rows of the embedding table). tokens: strings added to the tokenizer. convention: the paper's or release's
+    variant of the formula. info: numbers for the manifest.
+    """
+
+    adapter: Adapter
+    negative_prompt: str = ""
+    tokens: tuple[str, ...] = ()
+    convention: str = ""
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a learning rate. `decay`: whether weight decay applies to them."""
+
+    parameters: Sequence[torch.nn.Parameter]
+    lr: float
+    decay: bool = True
+
+
+class Objective(Protocol):
+    """What the shared loop trains, and by which loss."""
+
+    def modules(self) -> Mapping[str, torch.nn.Module]:
+        """The modules that hold the trained parameters, by a name that stays the same between runs."""
+        ...
+
+    def groups(self) -> list[Group]:
+        """Every trained parameter in one group; they are float32 with `requires_grad` set."""
+        ...
+
+    def loss(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> torch.Tensor:
+        """The mean loss over samples: `rows[i]` indexes the data, `generators[i]` (CPU) is the source of its random numbers."""
+        ...
+
+
+class Method(Protocol):
+    """The module of a method, as the registry sees it."""
+
+    Params: type[Params]
+
+    def needs(self, params: Any) -> frozenset[str]:
+        """Inputs that must be there: a subset of {"data", "annotations"}."""
+        ...
+
+    def run(self, job: Job) -> Result:
+        """Erase."""
+        ...

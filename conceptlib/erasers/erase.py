@@ -1,0 +1,177 @@
+"""`erase`: from a recipe, a dataset, annotations and a base to a checkpoint in the store."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from conceptlib.erasers import checkpoint
+from conceptlib.erasers.base import Job, Progress, Result
+from conceptlib.erasers.loop import make_accelerator
+from conceptlib.errors import ConceptlibError
+from conceptlib.models.devices import Placement, choose
+from conceptlib.models.loading import base_lock, load_source, resolve_base
+from conceptlib.specs import load_spec
+from conceptlib.specs.load import load_concepts
+from conceptlib.specs.registry import METHODS
+from conceptlib.store import Artifact, NotFound, Store
+
+LOG = "log.jsonl"
+_WORK = "work"
+
+
+def erase(
+    recipe: str | Path,
+    *,
+    data: str | Artifact | None = None,
+    annotations: str | Artifact | None = None,
+    base: str | Path = "tiny",
+    overrides: Sequence[str] = (),
+    store: Store | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Erase the recipe's concepts from a base.
+
+    Stopped at any point, the same call goes on from the last saved step; done already, it returns what is there. Under `accelerate launch`
+    all processes call it alike.
+
+    Args:
+        recipe: a recipe's name (`geom-erasing/qr`) or a YAML file.
+        data: a `dataset` or `images` artifact, by name or id; only its train split is read.
+        annotations: an artifact, its id, or the name of a detector (or `truth`): then its newest set of that dataset.
+        base: `tiny`, a diffusers folder, or a Hub id `org/name[@revision]` of the SD 1.x/2.x shape.
+        overrides: `key=value` for the recipe.
+        device, dtype: by default the best there is; bfloat16 means autocast, weights are trained in float32.
+        progress: called with ("encode" | "train", done, total).
+
+    Returns:
+        The `checkpoint` artifact. `info` has steps, loss, seconds, peak memory, and how many prompts overflowed.
+
+    Raises:
+        ConceptlibError: inputs that are missing, or of another dataset, or lack the concept; an unusable base; a loss that is not finite.
+    """
+    store = store or Store()
+    spec = load_spec("recipe", recipe, overrides)
+    method = METHODS.get(spec.method)
+    source_data = _data(store, data)
+    source_annotations = _annotations(store, annotations, source_data)
+    _check_needs(method.needs(spec.params), {"data": source_data, "annotations": source_annotations}, spec.name)
+    placement = choose(device, dtype)
+    accelerator = make_accelerator(placement)
+    placement = dataclasses.replace(placement, device=accelerator.device)
+    locked = base_lock(base)
+    parents = {"dataset": source_data, "annotations": source_annotations}
+    draft = store.draft(
+        "checkpoint",
+        spec.name,
+        lock={"recipe": spec.resolved(), "base": locked, "dtype": placement.dtype_name},
+        parents={role: artifact for role, artifact in parents.items() if artifact is not None},
+    )
+
+    def work(folder: Path) -> Result:
+        # Weights are loaded whole: what is trained or saved must not have been rounded. Autocast makes the forwards fast.
+        pipe = load_source(resolve_base(base), Placement(placement.device, torch.float32, placement.channels_last))
+        job = Job(
+            params=spec.params,
+            seed=spec.seed,
+            concepts=load_concepts(spec.concepts),
+            pipe=pipe,
+            placement=placement,
+            accelerator=accelerator,
+            workdir=folder / _WORK,
+            log=folder / LOG,
+            data=source_data,
+            annotations=source_annotations,
+            progress=progress,
+        )
+        result: Result = method.run(job)
+        if accelerator.is_main_process:
+            checkpoint.save(folder, pipe, result, recipe=spec, base=locked)
+        return result
+
+    if not accelerator.is_main_process:
+        return _follow(accelerator, store, work)
+    with draft:
+        _announce(accelerator, draft.done, draft.done.path if draft.done else draft.path)
+        if draft.done is not None:
+            return draft.done
+        draft.path.mkdir(parents=True, exist_ok=True)
+        result = work(draft.path)
+        shutil.rmtree(draft.path / _WORK, ignore_errors=True)
+        info = {**result.info, "adapter": result.adapter, "negative_prompt": result.negative_prompt, "device": str(placement.device)}
+        artifact = draft.commit(info=info, volatile=(LOG,))
+    _announce(accelerator, artifact, artifact.path)
+    return artifact
+
+
+def _announce(accelerator: Any, done: Artifact | None, path: Path) -> None:
+    """Tell the other processes of an `accelerate launch`: only this one may hold the draft's lock."""
+    if accelerator.num_processes > 1:
+        from accelerate.utils import broadcast_object_list
+
+        broadcast_object_list([done is not None, str(path)])
+
+
+def _follow(accelerator: Any, store: Store, work: Any) -> Artifact:
+    """What a process that is not the main one does: train along, then open what the main one committed."""
+    from accelerate.utils import broadcast_object_list
+
+    done, path = broadcast_object_list([None, None])
+    if not done:
+        work(Path(path))
+        done, path = broadcast_object_list([None, None])
+    return store.get(str(path))
+
+
+def _data(store: Store, ref: str | Artifact | None) -> Artifact | None:
+    if ref is None:
+        return None
+    found = ref if isinstance(ref, Artifact) else _either(store, ref)
+    if found.kind not in {"dataset", "images"}:
+        raise ConceptlibError(f"{found.ref} is of kind {found.kind}", where="data", hint="give a dataset or generated images")
+    return found
+
+
+def _either(store: Store, ref: str) -> Artifact:
+    try:
+        return store.get(ref, kind="dataset")
+    except NotFound as error:
+        try:
+            return store.get(ref, kind="images")
+        except NotFound:
+            raise error from None
+
+
+def _annotations(store: Store, ref: str | Artifact | None, data: Artifact | None) -> Artifact | None:
+    """The annotation set: as given, or a detector's newest of this dataset."""
+    if ref is None or isinstance(ref, Artifact):
+        return ref
+    if data is not None:
+        own = store.list(kind="annotations", name=ref, parent=data.id) if _is_name(ref) else []
+        if own:
+            return own[-1]
+        if _is_name(ref) and store.list(kind="annotations", name=ref):
+            raise ConceptlibError(
+                f"{ref} has not annotated {data.ref}", where="annotations", hint=f"conceptlib annotate {data.ref} --detector {ref}"
+            )
+    return store.get(ref, kind="annotations")
+
+
+def _is_name(ref: str) -> bool:
+    return "@" not in ref and not ref.startswith((".", "/", "~"))
+
+
+def _check_needs(needs: frozenset[str], given: dict[str, Artifact | None], recipe: str) -> None:
+    missing = sorted(name for name in needs if given[name] is None)
+    if missing:
+        options = {"data": "--data DATASET", "annotations": "--annotations DETECTOR (or truth)"}
+        raise ConceptlibError(
+            f"the recipe {recipe} needs {' and '.join(missing)}", hint=f"add {' '.join(options[name] for name in missing)}"
+        )

@@ -1,0 +1,333 @@
+"""The training loop that every trained method shares.
+
+What a step sees is decided by the seed and the step alone: the rows come from one permutation an epoch, and every sample draws its noise,
+timestep and dropout from a generator of its own. So a run does not depend on how its batch is cut into micro-batches and processes,
+and one that is stopped and resumed ends, on a CPU, in the same bits as one that was not.
+
+`accelerate launch` works: each process takes its share of every batch. The state that a run resumes from is one safetensors file
+(weights, optimiser moments, EMA) that is replaced atomically; there is no state of random generators to keep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from conceptlib.erasers.base import Objective, Progress, TrainingParams
+from conceptlib.errors import ConceptlibError
+from conceptlib.store.files import atomic_path, atomic_write
+from conceptlib.store.seeds import row_generator, row_seed
+
+STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a run went. `loss` is the mean over the last tenth of the steps; `peak_memory_mb` of the device, or of the process on a CPU."""
+
+    steps: int
+    loss: float
+    first_loss: float
+    seconds: float
+    peak_memory_mb: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the manifest's info."""
+        return {
+            "steps": self.steps,
+            "loss": round(self.loss, 6),
+            "first_loss": round(self.first_loss, 6),
+            "train_seconds": round(self.seconds, 1),
+            "peak_memory_mb": self.peak_memory_mb,
+        }
+
+
+def make_accelerator(placement: Any) -> Any:
+    """accelerate's `Accelerator` for a placement: autocast where the dtype is bfloat16, weights stay float32.
+
+    Raises:
+        ConceptlibError: float16, whose gradients need loss scaling that would make a resumed run differ.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    if placement.dtype == torch.float16:
+        raise ConceptlibError("training in float16 is not supported", where="dtype", hint="use --dtype bfloat16 or float32")
+    return Accelerator(
+        mixed_precision="bf16" if placement.dtype == torch.bfloat16 else "no",
+        cpu=placement.device.type == "cpu",
+        # A batch without the concept leaves the new tokens unused.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+    )
+
+
+def train(
+    objective: Objective,
+    params: TrainingParams,
+    *,
+    rows: int,
+    seed: int,
+    workdir: Path,
+    log: Path,
+    accelerator: Any,
+    progress: Progress | None = None,
+) -> Report:
+    """Train `objective` on `rows` samples; resumes from `workdir` if a state lies there.
+
+    Args:
+        objective: see `Objective`; its parameters end as the trained weights (their moving average if `params.ema` > 0).
+        rows: how many samples the data has; `Objective.loss` is given indices below it.
+        seed: decides order, noise, timesteps and dropout.
+        workdir: where the state is kept, every `params.checkpoint_every` steps.
+        log: JSON lines, one a step: step, loss, lr (of the first group), seconds.
+        accelerator: from `make_accelerator`.
+        progress: called with ("train", steps done, steps).
+
+    Raises:
+        ConceptlibError: no data, a batch that the processes cannot share equally, a loss that is not finite, or a state of another run.
+    """
+    if rows < 1:
+        raise ConceptlibError("there is nothing to train on", hint="check the dataset and its train split")
+    parts = params.gradient_accumulation * accelerator.num_processes
+    if params.batch_size % parts:
+        raise ConceptlibError(
+            f"a batch of {params.batch_size} cannot be cut into {parts} equal parts "
+            f"({params.gradient_accumulation} accumulations x {accelerator.num_processes} processes)",
+            where="batch_size",
+            hint=f"use a multiple of {parts}",
+        )
+    module = _Module(objective)
+    run = _Run(module, params, seed=seed, accelerator=accelerator)
+    start = run.restore(workdir / STATE)
+    history = _read_log(log, start) if accelerator.is_main_process else []
+    model = accelerator.prepare_model(module)
+    module.train()
+    began = time.monotonic()
+    with torch.random.fork_rng(devices=[]), _Log(log, history, enabled=accelerator.is_main_process) as lines:
+        for step in range(start, params.steps):
+            before = time.monotonic()
+            loss = run.step(model, step, rows)
+            if not math.isfinite(loss):
+                raise ConceptlibError(
+                    f"the loss is {loss} at step {step}",
+                    where=f"lr {run.lr(step):.3g}",
+                    hint="lower the learning rates, or add warm-up steps; the last good state is kept and a rerun starts from it",
+                )
+            lines.add({"step": step, "loss": loss, "lr": run.lr(step), "seconds": round(time.monotonic() - before, 4)})
+            if progress is not None and accelerator.is_main_process:
+                progress("train", step + 1, params.steps)
+            if (step + 1) % params.checkpoint_every == 0 and step + 1 < params.steps:
+                lines.flush()
+                run.save(workdir / STATE, step + 1)
+    run.finish()
+    module.eval()
+    losses = [entry["loss"] for entry in history] or [math.nan]
+    tail = losses[-max(1, len(losses) // 10) :]
+    spent = sum(entry["seconds"] for entry in history[:start]) + time.monotonic() - began
+    return Report(params.steps, float(np.mean(tail)), losses[0], spent, peak_memory_mb(accelerator.device))
+
+
+class _Module(nn.Module):
+    """An objective as the one module that accelerate wraps: gradients of all its parts meet when `forward` is differentiated."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+        self.parts = nn.ModuleDict(dict(objective.modules()))
+
+    def forward(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> torch.Tensor:
+        return self.objective.loss(rows, generators)
+
+
+class _Run:
+    """Optimiser, schedule, moving average and saved state of one objective."""
+
+    def __init__(self, module: _Module, params: TrainingParams, *, seed: int, accelerator: Any) -> None:
+        self.params, self.seed, self.accelerator = params, seed, accelerator
+        groups = [group for group in module.objective.groups() if group.parameters]
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        self.named = {names[id(parameter)]: parameter for group in groups for parameter in group.parameters}
+        self._lrs = [group.lr for group in groups]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": list(group.parameters), "lr": group.lr, "weight_decay": params.weight_decay if group.decay else 0.0}
+                for group in groups
+            ],
+            fused=accelerator.device.type in {"cpu", "cuda"},
+        )
+        self.ema = [p.detach().clone() for p in self.named.values()] if params.ema else []
+
+    def factor(self, step: int) -> float:
+        """What the learning rates are multiplied by at a step, in [0, 1]."""
+        params = self.params
+        if step < params.warmup:
+            return (step + 1) / (params.warmup + 1)
+        done = (step - params.warmup) / max(1, params.steps - params.warmup)
+        return {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[params.schedule]
+
+    def lr(self, step: int) -> float:
+        """The first group's learning rate at a step."""
+        return self._lrs[0] * self.factor(step)
+
+    def step(self, model: nn.Module, step: int, rows: int) -> float:
+        """One optimiser step; the mean loss over the whole batch, of all processes."""
+        params, accelerator = self.params, self.accelerator
+        for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
+            group["lr"] = lr * self.factor(step)
+        # Random numbers that a module draws for itself (LoRA dropout) follow from the step as well.
+        torch.manual_seed(row_seed(self.seed, step * accelerator.num_processes + accelerator.process_index, "step"))
+        positions = np.arange(step * params.batch_size, (step + 1) * params.batch_size)
+        share = np.array_split(positions, accelerator.num_processes)[accelerator.process_index]
+        micro = np.array_split(share, params.gradient_accumulation)
+        total = torch.zeros((), device=accelerator.device)
+        for index, part in enumerate(micro):
+            last = index == len(micro) - 1
+            with contextlib.nullcontext() if last else accelerator.no_sync(model):
+                loss = model(stream(self.seed, rows, part), generators(self.seed, part)) / len(micro)
+                accelerator.backward(loss)
+            total += loss.detach().float()
+        if params.grad_clip:
+            accelerator.clip_grad_norm_(list(self.named.values()), params.grad_clip)
+        mean = float(accelerator.reduce(total, reduction="mean"))
+        if math.isfinite(mean):  # a step on NaN gradients would spoil the weights
+            self.optimizer.step()
+            self._average(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        return mean
+
+    def _average(self, step: int) -> None:
+        if self.ema:
+            # A short run must not end in its first weights: the average is young as long as the run is.
+            decay = min(self.params.ema, (1 + step) / (10 + step))
+            torch._foreach_lerp_(self.ema, [p.detach() for p in self.named.values()], 1 - decay)
+
+    def finish(self) -> None:
+        """Leave the trained weights (their average) in the objective."""
+        if self.ema:
+            with torch.no_grad():
+                for parameter, average in zip(self.named.values(), self.ema, strict=True):
+                    parameter.copy_(average)
+
+    def save(self, path: Path, step: int) -> None:
+        """Write everything that the next step depends on, in one file."""
+        if not self.accelerator.is_main_process:
+            return
+        from safetensors.torch import save_file
+
+        with atomic_path(path) as temporary:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self._tensors().items()}
+            save_file(tensors, temporary, metadata={"step": str(step), "seed": str(self.seed)})
+
+    def restore(self, path: Path) -> int:
+        """Take up a saved state; the step to go on with (0 if there is none)."""
+        from safetensors import SafetensorError, safe_open
+
+        if not path.is_file():
+            return 0
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata()
+                saved = {name: file.get_tensor(name) for name in file.keys()}
+        except SafetensorError as error:
+            raise ConceptlibError("the saved state is damaged", where=str(path), hint="delete it to start over") from error
+        for parameter in self.named.values():
+            # Same strides as the parameter: the fused kernel walks both in memory order.
+            moments = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
+            self.optimizer.state[parameter] = {"step": torch.zeros((), device=_step_device(parameter)), **moments}
+        for name, tensor in self._tensors().items():
+            if name not in saved and name.endswith((".exp_avg", ".exp_avg_sq", ".step")):
+                continue
+            if name not in saved or saved[name].shape != tensor.shape or metadata.get("seed") != str(self.seed):
+                raise ConceptlibError("the saved state belongs to another run", where=str(path), hint="delete it to start over")
+            with torch.no_grad():
+                tensor.copy_(saved[name])
+        for name, parameter in self.named.items():
+            if f"adam.{name}.step" not in saved:  # it never had a gradient
+                del self.optimizer.state[parameter]
+        return int(metadata["step"])
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        found = {f"weight.{name}": parameter.data for name, parameter in self.named.items()}
+        for name, parameter in self.named.items():
+            found.update({f"adam.{name}.{key}": value for key, value in self.optimizer.state.get(parameter, {}).items()})
+        return found | {f"ema.{name}": average for name, average in zip(self.named, self.ema, strict=False)}
+
+
+def stream(seed: int, rows: int, positions: np.ndarray) -> list[int]:
+    """The data's rows at positions of an endless stream: one permutation of all rows after the other."""
+    found = []
+    for epoch in np.unique(positions // rows):
+        order = row_generator(seed, int(epoch), "order").permutation(rows)
+        found += [int(order[position % rows]) for position in positions[positions // rows == epoch]]
+    return found
+
+
+def generators(seed: int, positions: np.ndarray) -> list[torch.Generator]:
+    """A CPU generator for each position of the stream."""
+    return [torch.Generator().manual_seed(row_seed(seed, int(position), "sample")) for position in positions]
+
+
+def _step_device(parameter: torch.Tensor) -> torch.device:
+    return parameter.device if parameter.device.type == "cuda" else torch.device("cpu")
+
+
+def peak_memory_mb(device: torch.device) -> int:
+    """The most memory in use so far, in MiB: the CUDA allocator's, else the process's resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) >> 20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> (20 if sys.platform == "darwin" else 10)
+
+
+class _Log:
+    """Appends a JSON line a step; `history` is kept in step with the file."""
+
+    def __init__(self, path: Path, history: list[dict[str, Any]], *, enabled: bool) -> None:
+        self._path, self._history, self._enabled = path, history, enabled
+
+    def __enter__(self) -> _Log:
+        if self._enabled:
+            # What was logged after the last state is trained again, and logged again.
+            atomic_write(self._path, "".join(json.dumps(entry) + "\n" for entry in self._history))
+            self._file = self._path.open("a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._enabled:
+            self._file.close()
+
+    def add(self, entry: dict[str, Any]) -> None:
+        self._history.append(entry)
+        if self._enabled:
+            self._file.write(json.dumps(entry) + "\n")
+
+    def flush(self) -> None:
+        if self._enabled:
+            self._file.flush()
+
+
+def _read_log(path: Path, steps: int) -> list[dict[str, Any]]:
+    """The lines of the first `steps` steps; fewer if the file was cut off."""
+    return [entry for entry in _lines(path) if entry["step"] < steps]
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                yield json.loads(line)

@@ -1,0 +1,271 @@
+"""Geom-Erasing (Liu, Chen et al., ECCV 2024, arXiv 2310.05873): erase an implicit concept by first naming where it is.
+
+Nobody writes "with a QR code" into a caption, so there is no word to unlearn. A detector supplies it: pictures with the concept get the prompt
+y' = caption ⊕ concept name ⊕ the token of every bin that a box covers, and the model learns that what it drew unasked belongs to
+these words. They are then the negative prompt. The loss is E[w ⊙ ‖ε − ε_θ(z_t, t, c(y'))‖²] with w turned down inside the boxes
+(`geometry.weights`); for models that predict v, the same with v.
+
+*Data removal* fine-tunes the model and the new tokens on polluted data; *model removal* trains the tokens alone, all else frozen.
+The paper's code was never released: this is a reimplementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from conceptlib.erasers.base import Group, Job, Result, TrainingParams
+from conceptlib.specs.params import Fraction, PositiveFloat, PositiveInt
+
+if TYPE_CHECKING:
+    import torch
+
+Bins = Annotated[int, Field(ge=1, le=64)]
+Rate = Annotated[float, Field(ge=0)]
+
+
+class Params(TrainingParams):
+    """Settings. The three switches `concept_name`, `location_tokens` and `region_weighting`, turned on in this order, are the paper's
+    ablation; with all three off it is a plain fine-tune that needs no annotations."""
+
+    mode: Literal["data-removal", "model-removal"] = "data-removal"
+    concept_name: bool = True
+    location_tokens: bool = True
+    region_weighting: bool = True
+    grid: tuple[Bins, Bins] = (4, 4)
+    """Rows and columns of bins."""
+    alpha: PositiveFloat = 2.0
+    """How many times as much a position outside the boxes weighs as one inside."""
+    overflow: Literal["coarsen", "corners", "error"] = "coarsen"
+    token_init: Literal["mean", "random", "sincos2d"] = "random"
+    caption_dropout: Fraction = 0.1
+    min_score: Fraction = 0.25
+    negative_prompt: Literal["auto", "name", "none"] = "auto"
+    adapter: Literal["full", "lora"] = "full"
+    lora_rank: PositiveInt = 16
+    lora_targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+    lr_unet: Rate = 1.5e-4
+    lr_text: Rate = 0.0
+    lr_tokens: Rate = 1e-3
+    resolution: Annotated[int, Field(ge=0, multiple_of=8)] = 0
+    """Pixels; 0: what the base was trained on."""
+    gradient_checkpointing: bool = False
+
+    @property
+    def located(self) -> bool:
+        """Whether boxes are needed."""
+        return self.concept_name or self.location_tokens or self.region_weighting
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> Params:
+        if self.mode == "model-removal" and not (self.location_tokens and self.lr_tokens > 0):
+            raise ValueError("model-removal trains the location tokens alone: location_tokens must be on and lr_tokens above 0")
+        if not (self.lr_unet or self.lr_text or (self.location_tokens and self.lr_tokens)):
+            raise ValueError("every learning rate is 0: nothing would be trained")
+        return self
+
+
+def needs(params: Params) -> frozenset[str]:
+    """Polluted data always; annotations unless it is a plain fine-tune."""
+    return frozenset({"data", "annotations"} if params.located else {"data"})
+
+
+def run(job: Job) -> Result:
+    """Train on `job.data`; see the module."""
+    from conceptlib.erasers.loop import train
+
+    params: Params = job.params
+    objective = GeometryObjective(job)
+    report = train(
+        objective,
+        params,
+        rows=len(objective.rows),
+        seed=job.seed,
+        workdir=job.workdir,
+        log=job.log,
+        accelerator=job.accelerator,
+        progress=job.progress,
+    )
+    objective.release()
+    return Result(
+        adapter="embeddings" if params.mode == "model-removal" else params.adapter,
+        negative_prompt=objective.negative_prompt,
+        tokens=tuple(objective.tokens),
+        convention=f"{params.mode}; reimplementation of arXiv 2310.05873",
+        info={**report.as_dict(), **objective.info},
+    )
+
+
+class GeometryObjective:
+    """The region-weighted denoising loss on geometry prompts, and the parameters that it trains.
+
+    Building it adds the tokens to `job.pipe` and encodes the pictures; `release` puts an ordinary embedding table back.
+
+    `rows` are the pictures that are trained on: all in data removal; in model removal those with the concept, since the prompts of the others
+    hold no trained token and give no gradient. `prompts` has an entry a picture.
+    """
+
+    def __init__(self, job: Job) -> None:
+        import numpy as np
+        from diffusers import DDPMScheduler
+
+        from conceptlib.erasers.examples import gather
+        from conceptlib.erasers.tokens import PromptBuilder, add_tokens, initial_rows, split_table
+        from conceptlib.geometry.bins import Grid
+        from conceptlib.models.encoding import PromptCache
+        from conceptlib.models.loading import default_resolution
+
+        params: Params = job.params
+        self.params, self.pipe, self.unet, self.encoder = params, job.pipe, job.pipe.unet, job.pipe.text_encoder
+        side = params.resolution or default_resolution(job.pipe)
+        self.data = gather(job, side=side, min_score=params.min_score, located=params.located)
+        phrases = {concept.name: concept.phrase for concept in job.concepts}
+        grid = Grid(*params.grid) if params.location_tokens else None
+        self.tokens = grid.tokens() if grid else []
+        self.table = None
+        if grid:
+            start = initial_rows(job.pipe, grid, params.token_init, list(phrases.values()), job.seed)
+            self.table = split_table(self.encoder, add_tokens(job.pipe.tokenizer, self.tokens), start)
+        builder = PromptBuilder(job.pipe.tokenizer, grid, named=params.concept_name, policy=params.overflow)
+        self.prompts = [
+            builder.build(caption, [(phrases[name], found[name]) for name in found], side, side)
+            for caption, found in zip(self.data.captions, self.data.boxes, strict=True)
+        ]
+        self.boxes = [np.concatenate([*found.values(), np.empty((0, 4), np.float32)]) for found in self.data.boxes]
+        self._located = {prompt.text for prompt in self.prompts if prompt.located}
+        shown = self.data.with_concept
+        self.rows = shown if params.mode == "model-removal" else np.arange(len(self.data))
+        self.negative_prompt = {
+            "auto": builder.negative(list(phrases.values())),
+            "name": " ".join(phrases.values()),
+            "none": "",
+        }[params.negative_prompt]
+        self.info = {
+            "images": len(self.data),
+            "images_with_concept": len(shown),
+            "prompts_overflowed": sum(prompt.overflowed for prompt in self.prompts),
+            "captions_shortened": sum(prompt.shortened for prompt in self.prompts),
+        }
+        self.schedule = DDPMScheduler.from_config(job.pipe.scheduler.config)
+        self.cache = PromptCache(job.pipe)
+        self.device, self._dtype = job.placement.device, job.placement.dtype
+        self._groups = self._unfreeze()
+
+    def _unfreeze(self) -> list[Group]:
+        """Turn on the gradients that the settings ask for. What is not saved may stay in the placement's dtype; the rest is float32."""
+        params = self.params
+        groups = []
+        if self.unet.dtype != self._dtype and (params.mode == "model-removal" or params.adapter == "lora"):
+            self.unet.to(dtype=self._dtype)
+        if params.mode == "data-removal":
+            if params.gradient_checkpointing:
+                self.unet.enable_gradient_checkpointing()
+            for module, lr, targets in (
+                (self.unet, params.lr_unet, params.lora_targets),
+                (self.encoder, params.lr_text, ("q_proj", "k_proj", "v_proj", "out_proj")),
+            ):
+                if lr > 0:
+                    groups.append(Group(self._parameters(module, targets), lr))
+        if self.table is not None:
+            self.table.rows.requires_grad_(params.lr_tokens > 0)
+            if params.lr_tokens > 0:
+                groups.append(Group([self.table.rows], params.lr_tokens, decay=False))
+        return groups
+
+    def _parameters(self, module: Any, targets: tuple[str, ...]) -> list[Any]:
+        """A module's trained parameters, in float32: all of them, or new LoRA matrices. The new tokens' rows have a group of their own."""
+        from peft import LoraConfig
+
+        before = {id(parameter) for parameter in module.parameters()}
+        if self.params.adapter == "lora":
+            # alpha = rank: the scale is 1, which is what readers assume that do not look at the metadata.
+            rank = self.params.lora_rank
+            module.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(targets), init_lora_weights="gaussian"))
+        found = []
+        for parameter in module.parameters():
+            if self.params.adapter == "full" or id(parameter) not in before:
+                if self.table is None or parameter is not self.table.rows:
+                    parameter.data = parameter.data.float()
+                    found.append(parameter.requires_grad_(True))
+        return found
+
+    def modules(self) -> dict[str, Any]:
+        """The UNet and the text encoder (with the new tokens in it)."""
+        return {"unet": self.unet, "text_encoder": self.encoder}
+
+    def groups(self) -> list[Group]:
+        """UNet, text encoder and tokens, as far as they are trained."""
+        return self._groups
+
+    def loss(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> torch.Tensor:
+        """E[w ⊙ ‖target − prediction‖²] over the pictures `self.rows[rows]`: a scalar."""
+        import numpy as np
+        import torch
+
+        from conceptlib.geometry.weights import region_weights
+
+        pictures = [int(self.rows[row]) for row in rows]
+        latents = torch.from_numpy(self.data.latents[pictures]).to(self.device)
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=source) for source in generators]).to(self.device)
+        last = self.schedule.config.num_train_timesteps
+        timesteps = torch.cat([torch.randint(last, (1,), generator=source) for source in generators]).to(self.device)
+        dropped = [float(torch.rand((), generator=source)) < self.params.caption_dropout for source in generators]
+        prompts = ["" if drop else self.prompts[index].text for drop, index in zip(dropped, pictures, strict=True)]
+        noisy = self.schedule.add_noise(latents, noise, timesteps)
+        target = noise
+        if self.schedule.config.prediction_type == "v_prediction":
+            target = self.schedule.get_velocity(latents, noise, timesteps)
+        prediction = self.unet(noisy, timesteps, encoder_hidden_states=self.condition(prompts), return_dict=False)[0]
+        weights = None
+        if self.params.region_weighting:
+            side, shape, alpha = self.data.side, (latents.shape[-2], latents.shape[-1]), self.params.alpha
+            maps = [region_weights(self.boxes[index], side, side, shape, alpha) for index in pictures]
+            weights = torch.from_numpy(np.stack(maps))[:, None].to(self.device)
+        return region_loss(prediction, target, weights)
+
+    def condition(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Embeddings (N, 77, D). Only distinct prompts are encoded, with gradients only those that a trained weight decides."""
+        import torch
+
+        from conceptlib.models.encoding import encode_ids, token_ids
+
+        distinct = list(dict.fromkeys(prompts))
+        trained = distinct if self._encoder_trains() else [p for p in distinct if self._token_trains() and p in self._located]
+        fixed = [prompt for prompt in distinct if prompt not in set(trained)]
+        parts = []
+        if trained:
+            ids = token_ids(self.pipe.tokenizer, trained).to(self.device)
+            parts.append(encode_ids(self.encoder, self.pipe.tokenizer, ids))
+        if fixed:
+            parts.append(self.cache.encode(fixed).to(parts[0].dtype if parts else None))
+        place = {prompt: index for index, prompt in enumerate([*trained, *fixed])}
+        return torch.cat(parts)[torch.tensor([place[prompt] for prompt in prompts], device=self.device)]
+
+    def _encoder_trains(self) -> bool:
+        return self.params.mode == "data-removal" and self.params.lr_text > 0
+
+    def _token_trains(self) -> bool:
+        return self.table is not None and self.params.lr_tokens > 0
+
+    def release(self) -> None:
+        """Gradients off, and an ordinary embedding table that holds the new rows."""
+        from conceptlib.erasers.tokens import merge_table
+
+        merge_table(self.encoder)
+        if self.params.gradient_checkpointing:
+            self.unet.disable_gradient_checkpointing()
+        for module in (self.unet, self.encoder):
+            module.requires_grad_(False)
+
+
+def region_loss(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Mean of w ⊙ (target − prediction)².
+
+    Args:
+        prediction, target: (N, C, h, w).
+        weights: (N, 1, h, w), each summing to T = h · w, so that the mean is comparable to an unweighted one; None for all ones.
+    """
+    error = (prediction.float() - target.float()).square()
+    return (error if weights is None else error * weights).mean()

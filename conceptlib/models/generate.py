@@ -1,0 +1,153 @@
+"""`generate`: pictures of a checkpoint or a base as an artifact, so that evaluations share them and a stopped run goes on.
+
+Rows are written a shard of `SHARD_ROWS` at a time; a shard that is there is not drawn again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from conceptlib.concepts.tables import LABELS, ImageTable, image_row, shard_name
+from conceptlib.errors import ConceptlibError
+from conceptlib.models.encoding import Progress, PromptCache
+from conceptlib.models.loading import base_lock
+from conceptlib.models.sampling import GUIDANCE_SCALE, NUM_STEPS, sample
+from conceptlib.store import Artifact, Store
+from conceptlib.store.hashing import digest, sha256_file
+
+SHARD_ROWS = 256
+
+
+def generate(
+    source: str | Path | Artifact,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    negative: str = "checkpoint",
+    num_steps: int = NUM_STEPS,
+    guidance_scale: float = GUIDANCE_SCALE,
+    resolution: int | None = None,
+    batch_size: int | None = None,
+    split: str = "train",
+    name: str | None = None,
+    store: Store | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Draw one picture a row and store them with their captions, seeds and labels.
+
+    Args:
+        source: a checkpoint (artifact, name, id, folder, Hub id) or a base (`tiny`, a folder, a Hub id).
+        rows: `caption` and `seed`, and if known `object`, `colour`, `background`, `style` (copied).
+        negative: `checkpoint` for the checkpoint's own negative prompt (none for a base), `none`, or the text of one.
+        num_steps, guidance_scale, batch_size: see `sample`.
+        resolution: side in pixels; by default the model's.
+        split: name of the split that the pictures are stored as.
+        name: of the artifact; by default the source's.
+        device, dtype: by default the best there is.
+        progress: called with ("generate", rows done, rows in all).
+
+    Returns:
+        An `images` artifact with a row a picture; the same request again returns the one that is there.
+
+    Raises:
+        ConceptlibError: no rows, a row without caption or seed, an unknown source.
+    """
+    # Opening a checkpoint belongs to the erasers, which build on this package: hence not at the top.
+    from conceptlib.erasers.checkpoint import Checkpoint, find, load
+    from conceptlib.models.devices import choose
+
+    if not rows or any(row.get("caption") is None or row.get("seed") is None for row in rows):
+        raise ConceptlibError("there is nothing to draw: every row needs a caption and a seed", where="rows")
+    store = store or Store()
+    folder = find(source, store)
+    placement = choose(device, dtype)
+    known = [{key: row.get(key) for key in ("caption", "seed", *LABELS)} for row in rows]
+    if negative == "checkpoint":
+        negative_prompt = Checkpoint.read(folder).negative_prompt if folder else ""
+    else:
+        negative_prompt = "" if negative == "none" else negative
+    lock = {
+        "source": _source_lock(source, folder, store),
+        "rows": digest(known),
+        "count": len(known),
+        "negative_prompt": negative_prompt,
+        "num_steps": num_steps,
+        "guidance_scale": guidance_scale,
+        "resolution": resolution,
+        "split": split,
+        "dtype": placement.dtype_name,
+    }
+    parent = _artifact(source, folder, store)
+    with store.draft("images", name or _name(source, parent), lock=lock, parents={"checkpoint": parent} if parent else {}) as draft:
+        if draft.done is not None:
+            return draft.done
+        shards = [known[start : start + SHARD_ROWS] for start in range(0, len(known), SHARD_ROWS)]
+        paths = [draft.path / "data" / shard_name(split, index, len(shards)) for index in range(len(shards))]
+        missing = [index for index, path in enumerate(paths) if not path.is_file()]
+        pipe = load(source, device=device, dtype=dtype, store=store) if missing else None
+        cache = PromptCache(pipe) if pipe else None
+        labelled = any(row[label] is not None for row in known for label in LABELS)
+        for index in missing:
+            start = index * SHARD_ROWS
+            pixels = sample(
+                pipe,
+                [row["caption"] for row in shards[index]],
+                [row["seed"] for row in shards[index]],
+                negative_prompts=negative_prompt,
+                num_steps=num_steps,
+                guidance_scale=guidance_scale,
+                batch_size=batch_size,
+                height=resolution,
+                width=resolution,
+                cache=cache,
+                progress=_shifted(progress, start, len(known)),
+            )
+            ImageTable.write(paths[index], _table_rows(shards[index], pixels, start, labelled), labels=labelled)
+        info = {"images": len(known), "negative_prompt": negative_prompt, "device": str(placement.device)}
+        return draft.commit(info=info)
+
+
+def _table_rows(rows: Sequence[Mapping[str, Any]], pixels: Any, start: int, labelled: bool) -> Iterator[dict[str, Any]]:
+    for index, (row, picture) in enumerate(zip(rows, pixels, strict=True)):
+        labels = {label: row[label] for label in LABELS} if labelled else {}
+        yield image_row(f"{start + index:06d}", Image.fromarray(picture), caption=row["caption"], seed=int(row["seed"]), **labels)
+
+
+def _shifted(progress: Progress | None, start: int, total: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda _, done, __: progress("generate", start + done, total)
+
+
+def _artifact(source: Any, folder: Path | None, store: Store) -> Artifact | None:
+    """The checkpoint's artifact, if it is one (a published or copied folder need not be)."""
+    if isinstance(source, Artifact):
+        return source
+    if folder is not None and (folder / "manifest.json").is_file():
+        return store.get(str(folder))
+    return None
+
+
+def _source_lock(source: Any, folder: Path | None, store: Store) -> dict[str, Any]:
+    parent = _artifact(source, folder, store)
+    if parent is not None:
+        return {"checkpoint": parent.id}
+    if folder is not None:
+        files = (file for file in sorted(folder.rglob("*")) if file.suffix in {".safetensors", ".json"})
+        return {"folder": digest({file.relative_to(folder).as_posix(): sha256_file(file) for file in files})}
+    return {"base": base_lock(source)}
+
+
+def _name(source: Any, parent: Artifact | None) -> str:
+    """A name that the store takes: the checkpoint's, or the base's with what it does not take replaced."""
+    if parent is not None:
+        return parent.name
+    text = Path(str(source)).name if Path(str(source)).is_dir() else str(source).partition("@")[0]
+    return "/".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip(".-") or "model" for part in text.split("/"))

@@ -1,0 +1,278 @@
+"""Load a model of the Stable Diffusion 1.x/2.x shape, and say clearly what is wrong with anything else.
+
+A base is named by `tiny` (the embedded model), by a diffusers folder, or by a Hub id with an optional revision
+(`stable-diffusion-v1-5/stable-diffusion-v1-5@<commit>`). Weights are read from safetensors only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from conceptlib.errors import ConceptlibError
+from conceptlib.models.devices import Placement, choose
+from conceptlib.store.hashing import digest, sha256_file
+
+COMPONENTS = {
+    "text_encoder": ("transformers", "CLIPTextModel"),
+    "tokenizer": ("transformers", "CLIPTokenizer"),
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "vae": ("diffusers", "AutoencoderKL"),
+}
+SHAPE = "conceptlib works on models of the Stable Diffusion 1.x/2.x shape: one CLIP text encoder, a conditional UNet, a KL autoencoder"
+PREDICTION_TYPES = ("epsilon", "v_prediction")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A resolved base: what the user wrote, where `from_pretrained` finds it, and the Hub revision if it comes from there."""
+
+    ref: str
+    location: str
+    revision: str | None = None
+
+    @property
+    def on_hub(self) -> bool:
+        """True for a Hub id, false for a folder on this machine."""
+        return not Path(self.location).is_dir()
+
+
+def resolve_base(base: str | Path) -> Source:
+    """What `base` names: `tiny`, a folder with a `model_index.json`, or a Hub id `org/name[@revision]`.
+
+    Raises:
+        ConceptlibError: a folder that holds no diffusers model, or a name that is neither a folder nor of the form `org/name`.
+    """
+    text = str(base)
+    if text == "tiny":
+        from conceptlib.models import tiny
+
+        return Source("tiny", str(tiny.path()))
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        if not (folder / "model_index.json").is_file():
+            raise ConceptlibError(
+                "this folder holds no diffusers model: it has no model_index.json",
+                where=str(folder),
+                hint="give the folder that save_pretrained wrote",
+            )
+        return Source(str(folder.resolve()), str(folder.resolve()))
+    name, _, revision = text.partition("@")
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or not all(name.split("/")):
+        raise ConceptlibError(
+            f"no model {text!r}: it is neither a folder here nor a Hub id",
+            where="base",
+            hint="use tiny, a diffusers folder, or org/name[@revision]",
+        )
+    return Source(text, name, revision or None)
+
+
+def base_lock(base: str | Path) -> dict[str, str | None]:
+    """What pins a base: `{"ref", "revision", "sha256"}`.
+
+    For the embedded model and for folders `sha256` is the digest of every weight, configuration and vocabulary file; for the
+    Hub `revision` is the commit, which pins the files already, and `sha256` is null.
+    """
+    source = resolve_base(base)
+    if source.on_hub:
+        return {"ref": source.ref.partition("@")[0], "revision": _index_file(source).parent.name, "sha256": None}
+    root = Path(source.location)
+    names = ["scheduler", *COMPONENTS]
+    files = [root / "model_index.json", *(f for name in names for f in sorted((root / name).rglob("*")) if f.is_file())]
+    kept = [file for file in files if file.suffix in {".safetensors", ".json", ".txt"}]
+    return {
+        "ref": source.ref,
+        "revision": None,
+        "sha256": digest({file.relative_to(root).as_posix(): sha256_file(file) for file in kept}),
+    }
+
+
+def load_pipeline(
+    base: str | Path, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+) -> Any:
+    """A `StableDiffusionPipeline` of `base` on the chosen device, in evaluation mode, gradients off.
+
+    Progress bars and the safety checker are off. Every tensor of every component must come from the files.
+
+    Raises:
+        ConceptlibError: no such model, no network, weights that are not safetensors, a damaged or incomplete file, or a model of
+            another shape (the message says what differs).
+    """
+    return load_source(resolve_base(base), choose(device, dtype))
+
+
+def load_source(source: Source, placement: Placement) -> Any:
+    """`load_pipeline` for a base that is resolved already."""
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers.models import AutoencoderKL
+    from transformers import CLIPTextModel
+
+    index = json.loads(_index_file(source).read_text(encoding="utf-8"))
+    check_index(index, where=source.ref)
+    where: dict[str, Any] = {"use_safetensors": True}
+    if source.revision:
+        where["revision"] = source.revision
+    with quiet(), _explained(source):
+        modules = {}
+        for name, cls in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel)):
+            module, info = cls.from_pretrained(
+                source.location, subfolder=name, output_loading_info=True, dtype=placement.dtype, **where
+            )
+            _check_complete(info, where=f"{source.ref}/{name}")
+            modules[name] = module
+        pipe = StableDiffusionPipeline.from_pretrained(
+            source.location,
+            safety_checker=None,
+            feature_extractor=None,
+            image_encoder=None,
+            requires_safety_checker=False,
+            dtype=placement.dtype,
+            **modules,
+            **where,
+        )
+    check_shape(pipe, where=source.ref)
+    return place(pipe, placement)
+
+
+def place(pipe: Any, placement: Placement) -> Any:
+    """Move a pipeline to its device, in evaluation mode, gradients off, progress bars off."""
+    pipe.to(placement.device)
+    pipe.set_progress_bar_config(disable=True)
+    for module in (pipe.unet, pipe.vae, pipe.text_encoder):
+        module.eval()
+        module.requires_grad_(False)
+    if placement.channels_last:
+        pipe.unet.to(memory_format=torch.channels_last)
+        pipe.vae.to(memory_format=torch.channels_last)
+    return pipe
+
+
+def check_index(index: dict[str, Any], *, where: str) -> None:
+    """Refuse a `model_index.json` of another family before its weights are fetched."""
+    problems = []
+    for name, (_, wanted) in COMPONENTS.items():
+        found = (index.get(name) or [None, None])[1]
+        # Both spellings of the tokenizer exist in published models.
+        if found is None:
+            problems.append(f"it has no {name}")
+        elif found.removesuffix("Fast") != wanted:
+            problems.append(f"its {name} is a {found}, not a {wanted}")
+    problems += [f"it has a {name} as well" for name in ("text_encoder_2", "transformer", "controlnet") if index.get(name)]
+    if problems:
+        raise ConceptlibError(
+            f"{index.get('_class_name', 'this model')} cannot be used as a base: {'; '.join(problems)}", where=where, hint=SHAPE
+        )
+
+
+def check_shape(pipe: Any, *, where: str) -> None:
+    """Refuse components that load but do not fit each other or our training."""
+    unet, vae, text = pipe.unet.config, pipe.vae.config, pipe.text_encoder.config
+    problems = []
+    if unet.in_channels != vae.latent_channels or unet.out_channels != vae.latent_channels:
+        problems.append(
+            f"the UNet takes {unet.in_channels} and gives {unet.out_channels} channels, the autoencoder has {vae.latent_channels}"
+            + (" (an inpainting model?)" if unet.in_channels > vae.latent_channels else "")
+        )
+    if unet.cross_attention_dim != text.hidden_size:
+        problems.append(
+            f"the UNet attends to vectors of width {unet.cross_attention_dim}, the text encoder gives {text.hidden_size}"
+        )
+    if unet.class_embed_type or unet.addition_embed_type or unet.time_cond_proj_dim:
+        problems.append("the UNet wants further conditions (class, image or guidance embeddings)")
+    if pipe.scheduler.config.get("prediction_type", "epsilon") not in PREDICTION_TYPES:
+        problems.append(f"its prediction type is {pipe.scheduler.config.prediction_type}, not one of {PREDICTION_TYPES}")
+    if problems:
+        raise ConceptlibError(f"this model cannot be used: {'; '.join(problems)}", where=where, hint=SHAPE)
+
+
+def default_resolution(pipe: Any) -> int:
+    """The side in pixels of the pictures that the model was trained on."""
+    return int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the bars and notices of diffusers and transformers: progress is told by our own callers."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    loggers = (diffusers_logging, transformers_logging)
+    before = [(module.get_verbosity(), module.is_progress_bar_enabled()) for module in loggers]
+    for module in loggers:
+        module.set_verbosity_error()
+        module.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for module, (verbosity, bar) in zip(loggers, before, strict=True):
+            module.set_verbosity(verbosity)
+            if bar:
+                module.enable_progress_bar()
+
+
+def _index_file(source: Source) -> Path:
+    """`model_index.json` on this machine; on the Hub's side its parent folder is named by the commit."""
+    if not source.on_hub:
+        return Path(source.location) / "model_index.json"
+    from huggingface_hub import hf_hub_download
+
+    with _explained(source):
+        return Path(hf_hub_download(source.location, "model_index.json", revision=source.revision))
+
+
+@contextlib.contextmanager
+def _explained(source: Source) -> Iterator[None]:
+    """Turn the libraries' failures into one sentence with the next step."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except GatedRepoError as error:
+        hint = f"accept its terms at huggingface.co/{source.location}, then `hf auth login`"
+        raise ConceptlibError("this model is gated", where=source.ref, hint=hint) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        hint = "check the spelling (org/name[@revision]); a private model needs `hf auth login`"
+        raise ConceptlibError("the Hub knows no such model or revision", where=source.ref, hint=hint) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) as error:
+        hint = f"connect once and run `hf download {source.location}`, or use --base tiny, which needs no network"
+        raise ConceptlibError("this model is not on this machine and the Hub is out of reach", where=source.ref, hint=hint) from error
+    except EntryNotFoundError as error:
+        hint = "give a diffusers repository: one with a model_index.json and safetensors weights"
+        raise ConceptlibError("this repository lacks a file of a diffusers model", where=source.ref, hint=hint) from error
+    except HfHubHTTPError as error:
+        raise ConceptlibError("the Hub refused the request", where=source.ref, hint="try again in a while") from error
+    except SafetensorError as error:
+        hint = "the file is damaged or cut off: download or copy it again"
+        raise ConceptlibError(f"weights cannot be read: {error}", where=source.ref, hint=hint) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        hint = "weights must be safetensors files in the layout of diffusers' save_pretrained"
+        raise ConceptlibError(f"the model cannot be loaded: {_first_line(error)}", where=source.ref, hint=hint) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _check_complete(info: dict[str, Any], *, where: str) -> None:
+    missing = sorted(map(str, info["missing_keys"])) + sorted(map(str, info["mismatched_keys"]))
+    if missing:
+        raise ConceptlibError(
+            f"{len(missing)} tensors are missing or have another shape, the first is {missing[0]}",
+            where=where,
+            hint="the weights do not belong to this configuration, or the file is incomplete",
+        )
