@@ -1,0 +1,243 @@
+"""Decoding whatever a folder may hold."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms, ImageFile
+
+from conceptlib.concepts.images import Reject, decode, encode, resize_to
+
+
+def save(image: Image.Image, form: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def halves(size: tuple[int, int] = (40, 24)) -> Image.Image:
+    """Red on the left, blue on the right."""
+    image = Image.new("RGB", size, (250, 10, 20))
+    image.paste((20, 10, 250), (size[0] // 2, 0, *size))
+    return image
+
+
+def colour(image: Image.Image, x: float, y: float) -> tuple[int, ...]:
+    pixel = image.getpixel((int(x * image.width), int(y * image.height)))
+    assert isinstance(pixel, tuple)
+    return pixel
+
+
+def near(a: tuple[int, ...], b: tuple[int, ...], tolerance: int = 12) -> bool:
+    return all(abs(x - y) <= tolerance for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "TGA", "JPEG2000"])
+def test_common_formats(form: str) -> None:
+    image = decode(save(halves(), form))
+    assert (image.mode, image.size) == ("RGB", (40, 24))
+    assert near(colour(image, 0.2, 0.5), (250, 10, 20), 20) and near(colour(image, 0.8, 0.5), (20, 10, 250), 20)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"])
+def test_every_mode_of_a_decoded_picture_becomes_rgb(mode: str) -> None:
+    grey = Image.new("L", (20, 20), 255)
+    image = grey.convert("I").convert("I;16") if mode == "I;16" else halves((20, 20)).convert(mode) if mode != "LAB" else None
+    if image is None:
+        image = ImageCms.profileToProfile(
+            halves((20, 20)), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+        )
+    assert decode(image).mode == "RGB"
+
+
+def test_cmyk_jpeg_keeps_its_colours() -> None:
+    image = decode(save(halves().convert("CMYK"), "JPEG", quality=95))
+    assert near(colour(image, 0.2, 0.5), (250, 10, 20), 20) and near(colour(image, 0.8, 0.5), (20, 10, 250), 20)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_is_scaled(form: str) -> None:
+    values = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
+    image = decode(save(Image.fromarray(values), form))
+    expected = np.rint(values.astype(np.float64) / 257)
+    assert np.abs(np.asarray(image)[..., 0] - expected).max() <= 1
+    assert np.asarray(image).max() == 255
+
+
+def test_floating_point_greys() -> None:
+    ramp = np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)
+    assert np.asarray(decode(save(Image.fromarray(ramp), "TIFF"))).max() == 255
+    assert np.asarray(decode(save(Image.fromarray(ramp * 200), "TIFF"))).max() == 200
+    bad = ramp.copy()
+    bad[0, 0] = np.nan
+    with pytest.raises(Reject) as caught:
+        decode(save(Image.fromarray(bad), "TIFF"))
+    assert caught.value.reason == "unsupported"
+
+
+def test_transparency_lies_over_white() -> None:
+    rgba = halves().convert("RGBA")
+    rgba.putalpha(0)
+    assert colour(decode(save(rgba, "PNG")), 0.2, 0.5) == (255, 255, 255)
+    palette = halves().quantize(4)
+    index = palette.getpixel((2, 2))
+    image = decode(save(palette, "PNG", transparency=index))
+    assert colour(image, 0.1, 0.5) == (255, 255, 255) and near(colour(image, 0.9, 0.5), (20, 10, 250))
+    grey = Image.new("LA", (20, 20), (0, 128))
+    assert near(colour(decode(save(grey, "PNG")), 0.5, 0.5), (127, 127, 127), 1)
+
+
+def test_the_first_frame_of_an_animation() -> None:
+    frames = [Image.new("RGB", (20, 20), c) for c in ((255, 0, 0), (0, 255, 0), (0, 0, 255))]
+    for form in ("GIF", "WEBP", "PNG"):
+        data = save(frames[0], form, save_all=True, append_images=frames[1:], duration=50)
+        assert near(colour(decode(data), 0.5, 0.5), (255, 0, 0), 10), form
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (40, 24)), (3, (40, 24)), (6, (24, 40)), (8, (24, 40))])
+def test_exif_rotation(orientation: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = decode(save(halves(), "JPEG", exif=exif, quality=95))
+    assert image.size == size
+    x, y = {1: (0.2, 0.5), 3: (0.8, 0.5), 6: (0.5, 0.2), 8: (0.5, 0.8)}[orientation]
+    assert near(colour(image, x, y), (250, 10, 20), 20)
+
+
+def test_a_broken_exif_block_turns_nothing() -> None:
+    data = save(halves(), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff" + b"\xff" * 20)
+    assert decode(data).size == (40, 24)
+
+
+def test_colour_profiles_are_converted_and_bad_ones_ignored() -> None:
+    # A profile whose red is the sRGB green: the picture must change, and in that direction.
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    tags = {profile[132 + 12 * i : 136 + 12 * i].decode(): 132 + 12 * i for i in range(struct.unpack(">I", profile[128:132])[0])}
+    red, green = (struct.unpack(">I", profile[tags[t] + 4 : tags[t] + 8])[0] for t in ("rXYZ", "gXYZ"))
+    profile[red : red + 20], profile[green : green + 20] = profile[green : green + 20], profile[red : red + 20]
+    description = struct.unpack(">II", profile[tags["desc"] + 4 : tags["desc"] + 12])
+    text = bytes(profile[description[0] : sum(description)])
+    profile[description[0] : sum(description)] = text.replace("sRGB".encode("utf-16-be"), "odd!".encode("utf-16-be"))
+    swapped = decode(save(Image.new("RGB", (20, 20), (255, 0, 0)), "PNG", icc_profile=bytes(profile)))
+    assert near(colour(swapped, 0.5, 0.5), (0, 255, 0), 40)
+    assert decode(save(halves(), "PNG", icc_profile=b"no profile")).tobytes() == halves().tobytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "unreadable"),
+        (b"hello", "unreadable"),
+        (b"\x89PNG\r\n\x1a\n", "unreadable"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n", "unreadable"),
+        (save(halves((200, 200)), "JPEG")[:900], "truncated"),
+        (save(Image.effect_noise((200, 200), 50), "PNG")[:9000], "truncated"),
+        (save(halves((15, 200)), "PNG"), "tiny"),
+        (save(halves((1, 1)), "GIF"), "tiny"),
+    ],
+)
+def test_what_cannot_be_used_is_rejected_with_a_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(Reject) as caught:
+        decode(data)
+    assert caught.value.reason == reason
+    assert caught.value.reason in Reject.REASONS and caught.value.detail
+
+
+def test_truncated_files_are_rejected_whatever_other_libraries_switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(Reject):
+        decode(save(halves((200, 200)), "JPEG")[:900])
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def test_a_missing_file_and_a_folder_are_rejected(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "no.png", "missing-file"), (tmp_path, "unreadable")):
+        with pytest.raises(Reject) as caught:
+            decode(path)
+        assert caught.value.reason == reason
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG of this size by its header, with no pixels to speak of."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(10_000, 10_000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)])
+def test_bombs_are_refused_by_their_headers(size: tuple[int, int]) -> None:
+    with pytest.raises(Reject) as caught:
+        decode(png_header(*size), resolution=64, resize="fit")
+    assert caught.value.reason == "too-large"
+
+
+def test_a_huge_jpeg_is_decoded_small() -> None:
+    big = Image.new("L", (4000, 3000), 200)
+    big.paste(40, (2000, 0, 4000, 3000))
+    data = save(big, "JPEG")
+    image = decode(data, resolution=64, resize="fit", max_pixels=1_000_000)
+    assert image.size == (64, 64)
+    assert near(colour(image, 0.1, 0.5), (200,) * 3) and near(colour(image, 0.9, 0.5), (40,) * 3)
+    assert decode(data, resolution=64, resize="max-side", max_pixels=1_000_000).size == (64, 48)
+    with pytest.raises(Reject) as caught:
+        decode(data, max_pixels=1_000_000)
+    assert caught.value.reason == "too-large"
+    with pytest.raises(Reject):  # progressive: libjpeg would hold all coefficients
+        decode(save(big, "JPEG", progressive=True), resolution=64, resize="fit", max_pixels=1_000_000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"]), st.integers(0, 2**32 - 1))
+def test_damaged_bytes_give_a_picture_or_a_reject_and_nothing_else(form: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    data = bytearray(save(halves((48, 48)), form))
+    for place in rng.integers(0, len(data), 6):
+        data[place] = rng.integers(256)
+    try:
+        assert decode(bytes(data), max_pixels=10_000).mode == "RGB"
+    except Reject as reject:
+        assert reject.reason in Reject.REASONS
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(16, 128))
+def test_sizes(width: int, height: int, resolution: int) -> None:
+    image = Image.new("RGB", (width, height))
+    assert resize_to(image, resolution, "fit").size == (resolution, resolution)
+    limited = resize_to(image, resolution, "max-side")
+    assert max(limited.size) == min(max(width, height), resolution)
+    assert abs(limited.width * height - limited.height * width) <= max(width, height)
+    assert resize_to(image, resolution, "none").size == (width, height)
+
+
+def test_fit_crops_around_the_middle() -> None:
+    image = Image.new("RGB", (120, 40), (255, 0, 0))
+    image.paste((0, 255, 0), (40, 0, 80, 40))
+    assert np.asarray(resize_to(image, 32, "fit"))[:, 2:-2].reshape(-1, 3).mean(0).tolist() == [0, 255, 0]
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png", "webp"])
+def test_encoding_repeats_and_comes_back(form: str) -> None:
+    image = decode(save(halves((64, 64)), "PNG"))
+    data = encode(image, form, 95)  # type: ignore[arg-type]
+    assert data == encode(image.copy(), form, 95)  # type: ignore[arg-type]
+    back = decode(data)
+    assert np.abs(np.asarray(back).astype(int) - np.asarray(image)).mean() < (0.001 if form == "png" else 5)
+
+
+def test_no_metadata_is_carried_over() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "secret place"
+    image = decode(save(halves(), "JPEG", exif=exif, comment=b"secret comment"))
+    for form in ("jpeg", "png", "webp"):
+        assert b"secret" not in encode(image, form)  # type: ignore[arg-type]
