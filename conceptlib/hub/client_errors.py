@@ -31,13 +31,23 @@ def translated(error: Exception, repo_id: str, token: str | None) -> ConceptlibE
     """The message for one error of the client; with `CONCEPTLIB_DEBUG`, its traceback is a note on it, with tokens
     taken out.
     """
-    result = _translate(error, repo_id, token)
+    result = _translate(_telling(error), repo_id, token)
     if os.environ.get("CONCEPTLIB_DEBUG", "") not in ("", "0"):
         result.add_note(redact("".join(traceback.format_exception(error)), token))
     return result
 
 
-def _translate(error: Exception, repo_id: str, token: str | None) -> ConceptlibError:
+def _telling(error: BaseException) -> BaseException:
+    """The error of a chain that says most: here and there the client wraps what the server said into a ValueError."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    return next((one for one in chain if isinstance(one, HfHubHTTPError) or _is_connection_error(one)), error)
+
+
+def _translate(error: BaseException, repo_id: str, token: str | None) -> ConceptlibError:
     """The message for one error of the client."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (

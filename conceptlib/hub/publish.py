@@ -12,10 +12,11 @@ As a library:
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from conceptlib.errors import UsageError
+from conceptlib.errors import NotFound, UsageError
 from conceptlib.hub.plan import CARD, CardOptions, Plan, PlannedFile, ProgressFn, manifest_file
 from conceptlib.hub.privacy import refuse_token
 from conceptlib.hub.target import FolderTarget, HubTarget, parse_target
@@ -89,6 +90,15 @@ def make_plan(
     return Plan(artifact, module.REPO_TYPE, contents.card, ordered, tag or f"v-{artifact.id}", contents.notes)
 
 
+def _find(store: Store, ref: str | os.PathLike[str] | Artifact) -> Artifact:
+    """What `ref` means, rather of a kind that can be published: a detector and its annotation sets share a name."""
+    found = store.get(ref)
+    for kind in KINDS if found.kind not in KINDS else ():
+        with suppress(NotFound):
+            return store.get(ref, kind=kind)
+    return found
+
+
 def publish(
     ref_or_artifact: str | os.PathLike[str] | Artifact,
     to: str | os.PathLike[str],
@@ -126,7 +136,7 @@ def publish(
     """
     target = parse_target(to)
     store = store or Store()
-    artifact = store.get(ref_or_artifact)
+    artifact = _find(store, ref_or_artifact)
     if isinstance(target, FolderTarget) and (private or gated or tag):
         raise UsageError(
             "private, gated and tag are for repositories on the Hub, and this is a folder", where=str(target.path)

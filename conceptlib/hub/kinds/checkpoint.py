@@ -134,8 +134,8 @@ def _card(
     picture = next((one.grid_path for one in evaluations if one.grid_path), None)
     sections = [
         f"# {artifact.name}",
-        f"{described.base_in_words()[0].upper()}{described.base_in_words()[1:]} that has unlearned: **{what}**. "
-        f"Method: {described.method}; made with conceptlib.",
+        f"A text-to-image model from which a concept was erased: **{what}**. Base: {described.base_in_words()}. "
+        f"Method: {described.method}. Made with conceptlib.",
         f"![The same prompts and seeds before and after]({picture})" if picture else "",
         _usage(described, target),
         *(one.section() for one in evaluations),
@@ -213,11 +213,9 @@ def _method(described: Description) -> str:
 
 def _limits(described: Description, what: str, measured: bool, license: str | None) -> str:
     text = (
-        f"## Intended use and limits\n\nFor drawing pictures without {what}, and for research on concept erasure. "
-        f"Erasure is not a "
-        f"guarantee: the model may still draw {what}, and a prompt that asks for it, another seed or a fine-tune "
-        f"can bring it back. "
-        "Do not use it as the only safeguard."
+        f"## Intended use and limits\n\nFor drawing pictures without the concept ({what}), and for research on concept "
+        "erasure. Erasure is not a guarantee: the model may still draw the concept, and a prompt that asks for it, "
+        "another seed or a fine-tune can bring it back. Do not use it as the only safeguard."
     )
     if described.embedded:
         text += f" The base `{described.base}` draws a small synthetic world. It exists to try methods."

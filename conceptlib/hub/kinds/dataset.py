@@ -132,14 +132,13 @@ def _card(artifact: Artifact, store: Store, configs: Sequence[Config], target: s
         dataset_info=[config.info() for config in configs],
     )
     what = cards.phrases(concepts)
-    carried = f"Some of them carry a {what} that no caption mentions" if what else "The captions describe them"
+    purpose = (
+        f" Some of them show something that no caption mentions: {what}. They serve to teach a text-to-image model not "
+        "to draw it, and to measure how often it does."
+    )
     sections = [
         f"# {artifact.name}",
-        f"Captioned pictures, built with conceptlib. {carried}: the data to teach a text-to-image model not to draw "
-        f"it, and to measure "
-        "how often it does."
-        if what
-        else f"Captioned pictures, built with conceptlib. {carried}.",
+        f"Captioned pictures, built with conceptlib.{purpose if what else ''}",
         _usage(artifact, target, truth is not None),
         _tables(images, truth),
         cards.lock_section(artifact),
@@ -154,7 +153,7 @@ def _usage(artifact: Artifact, target: str, truth: bool) -> str:
     if truth:
         lines.append(f'boxes = load_dataset("{target}", "{_TRUTH}", split="train")   # the same rows in the same order')
     code = "\n".join(lines)
-    return f"## Use it\n\n{cards.fenced(code, 'python')}\n\nThe exact version is tagged `v-{artifact.id}`."
+    return f"## Use it\n\n{cards.fenced(code, 'python')}\n\nThe id of this version is `{artifact.id}`."
 
 
 def _tables(images: Config, truth: Config | None) -> str:
@@ -197,7 +196,7 @@ def _limits(what: str, source: str, license: str | None) -> str:
         )
     if what:
         lines.append(
-            f"How often the {what} appears, where and how large, was drawn from the ranges above; real pictures differ."
+            "How often, where and how large the concept appears follows from the settings above. Real pictures differ."
         )
     if not license:
         lines.append("The licence of the pictures has not been stated.")
