@@ -46,6 +46,14 @@ class LazyGroup(click.Group):
         command.name = cmd_name
         return command  # type: ignore[no-any-return]
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:  # click looks for the nearest among commands it has loaded
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=verbs(), ctx=ctx) from None
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="conceptlib")

@@ -27,10 +27,11 @@ class Registry:
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        folder = Path(conceptlib.__file__).parent.joinpath(*self.package.split(".")[1:])
+        inside = self.package.split(".")[1:]
+        folders = [str(Path(folder, *inside)) for folder in conceptlib.__path__]
         return sorted(
             module.name.replace("_", "-")
-            for module in pkgutil.iter_modules([str(folder)])
+            for module in pkgutil.iter_modules(folders)
             if not module.name.startswith("_") and (module.ispkg or not self.packages_only)
         )
 

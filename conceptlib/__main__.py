@@ -1,0 +1,7 @@
+"""`python -m conceptlib`."""
+
+import sys
+
+from conceptlib.cli.main import main
+
+sys.exit(main())
