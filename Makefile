@@ -22,8 +22,8 @@ test: lint
 	$(CALM) $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 
 docs: $(VENV)/.installed-test
 	$(BIN)/python docs/make_cli.py

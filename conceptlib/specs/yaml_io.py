@@ -86,7 +86,9 @@ def parse_document(text: str, source: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark else source
-        raise SpecError(source, [Problem(where, "", f"is not valid YAML: {error.problem or error.context}")]) from error
+        hint = "put a text that contains ': ' in quotes" if "mapping values" in str(error.problem) else ""
+        message = f"is not valid YAML: {error.problem or error.context}"
+        raise SpecError(source, [Problem(where, "", message, hint)]) from error
     except yaml.YAMLError as error:
         raise SpecError(source, [Problem(source, "", f"is not valid YAML: {' '.join(str(error).split())}")]) from error
     if not isinstance(node, yaml.MappingNode):
