@@ -60,11 +60,8 @@ def explain(model: type[BaseModel], detail: Mapping[str, Any], also: Iterable[st
         return place, f"{given!r} is no valid name", "use lower-case letters, digits, '-', '_', '.'"
     if kind in {"too_short", "too_long"}:
         bound, limit = ("least", "min_length") if kind == "too_short" else ("most", "max_length")
-        return (
-            place,
-            f"must have at {bound} {context[limit]} {'entry' if context[limit] == 1 else 'entries'}, not {context.get('actual_length', 'more')}",
-            "",
-        )
+        entries = "1 entry" if context[limit] == 1 else f"{context[limit]} entries"
+        return place, f"must have at {bound} {entries}, not {context.get('actual_length', 'more')}", ""
     if kind in _WANTED:
         return place, f"{_WANTED[kind]}, not {_shown(given)}", ""
     message = _lower(detail["msg"]).removeprefix("input ")
