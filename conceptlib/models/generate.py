@@ -17,7 +17,7 @@ from conceptlib.concepts.tables import LABELS, ImageTable, image_row, shard_name
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.encoding import Progress, PromptCache
 from conceptlib.models.loading import base_lock
-from conceptlib.models.sampling import GUIDANCE_SCALE, NUM_STEPS, sample
+from conceptlib.models.sampling import NUM_STEPS, sample
 from conceptlib.store import Artifact, Store
 from conceptlib.store.hashing import digest, sha256_file
 
@@ -30,7 +30,7 @@ def generate(
     *,
     negative: str = "checkpoint",
     num_steps: int = NUM_STEPS,
-    guidance_scale: float = GUIDANCE_SCALE,
+    guidance_scale: float | None = None,
     resolution: int | None = None,
     batch_size: int | None = None,
     split: str = "train",

@@ -1,0 +1,38 @@
+"""`conceptlib generate`: draw with a checkpoint, with and without erasure."""
+
+from __future__ import annotations
+
+import click
+
+from conceptlib.cli import output
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.argument("prompt")
+@click.option("--n", "count", type=click.IntRange(1, 256), default=4, show_default=True, help="Pictures.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first; each next one counts up.")
+@click.option("--out", "path", metavar="FILE", default="generated.png", show_default=True, help="PNG file to write.")
+@click.option("--compare", "mode", flag_value="compare", help="Two rows: the base as it was, and with erasure.")
+@click.option("--without-erasure", "mode", flag_value="without", help="Draw with the base that was erased from.")
+@click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Denoising steps.")
+@click.option("--guidance", type=click.FloatRange(min=0), default=None, help="Guidance scale; the model's usual one by default.")
+@click.option("--base", metavar="MODEL", default=None, help="Use this base instead of the one that the checkpoint names.")
+@output.device_option
+@output.dtype_option
+@output.options
+def cli(checkpoint: str, prompt: str, path: str, mode: str | None, out: output.Output, **settings: object) -> None:
+    """Draw PROMPT with a CHECKPOINT (a name, id, folder or Hub id; a base such as `tiny` works as well).
+
+    \b
+    The checkpoint's negative prompt is applied. Examples:
+      conceptlib generate geom-erasing/qr "a red circle on grey" --compare --out before-after.png
+      conceptlib generate tiny "a striped blue star" --n 8
+    """
+    from conceptlib.erasers.draw import draw
+
+    with out.progress() as progress:
+        picture = draw(checkpoint, prompt, mode=mode or "with", progress=progress, **settings)  # type: ignore[arg-type]
+    written = picture.save(path)
+    summary = {"path": written, "rows": picture.rows, "negative_prompt": picture.negative_prompt}
+    out.result(summary, human=f"{written}: {' above, '.join(picture.rows)}", quiet=written)
