@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from conceptlib.detectors.annotate import batches
 from conceptlib.errors import ConceptlibError
 
 WORLD = "tiny"
@@ -41,22 +42,10 @@ class Extractor:
 
     def features(self, pictures: Iterable[Image.Image]) -> np.ndarray:
         """Features of any number of pictures, float32 (n, d); memory for one batch of pictures."""
-        parts = [self.run(batch) for batch in batches(pictures)]
+        parts = [self.run(batch) for batch in batches(pictures, BATCH)]
         if not parts:
             raise ConceptlibError("there are no pictures to take features of")
         return np.concatenate(parts)
-
-
-def batches(pictures: Iterable[Image.Image], size: int = BATCH) -> Iterable[list[Image.Image]]:
-    """Lists of at most `size` pictures."""
-    batch: list[Image.Image] = []
-    for picture in pictures:
-        batch.append(picture)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def load_extractor(name: str, device: str | None = None) -> Extractor:
@@ -115,7 +104,8 @@ def _pretrained(name: str, device: str) -> Extractor:
             "this feature network has no safetensors weights", where=name, hint="facebook/dinov2-small is one that has"
         )
     try:
-        processor: Any = AutoImageProcessor.from_pretrained(folder, use_fast=False)
+        loader: Any = AutoImageProcessor  # untyped in transformers
+        processor = loader.from_pretrained(folder, use_fast=False)
         model: Any = AutoModel.from_pretrained(folder, use_safetensors=True).eval().to(device)
     except (OSError, ValueError, KeyError) as error:
         raise ConceptlibError(

@@ -29,8 +29,11 @@ class Job:
     Args:
         spec: the suite's spec, overrides applied.
         store: where artifacts come from and go to.
-        checkpoint: the erased model; None when a base is measured by itself.
-        base: the base model's reference: `tiny`, a folder or a Hub id.
+        source: what `generate` draws with: a checkpoint, or a base that is measured by itself.
+        erased: whether `source` is a checkpoint.
+        checkpoint: the checkpoint as an artifact; None for a base, and for a checkpoint that is not in the store (a
+            published one).
+        base: reference of the base: `tiny`, a folder or a Hub id.
         concepts: names of the concepts to look for, at least one.
         detector: detector reference that goes before the suite's own; None for that.
         device, dtype: where generation runs; None to choose.
@@ -39,10 +42,12 @@ class Job:
 
     spec: SuiteSpec
     store: Store
+    source: Artifact | str
+    erased: bool
     checkpoint: Artifact | None
     base: str
     concepts: tuple[str, ...]
-    detector: str | None
+    detector: str | Artifact | None
     device: str | None
     dtype: str | None
     progress: Progress
@@ -68,11 +73,11 @@ class Plan:
     """What decides the scores, and how to get them.
 
     Args:
-        parents: role to artifact.
+        parents: role to artifact id.
         lock: everything else that decides them, as JSON: detector, networks' hashes.
         measure: computes them.
     """
 
-    parents: Mapping[str, Artifact]
+    parents: Mapping[str, str]
     lock: Mapping[str, Any]
     measure: Callable[[], Measured]

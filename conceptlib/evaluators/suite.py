@@ -10,15 +10,19 @@ Asked again, with the same checkpoint, spec, detector and networks, it returns t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conceptlib.errors import ConceptlibError, NotFound
+from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.job import Job, Progress
 from conceptlib.specs import SUITES, SuiteSpec, load_spec
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_path, atomic_write
+
+if TYPE_CHECKING:
+    from conceptlib.erasers.checkpoint import Checkpoint
 
 SCORES, GRID = "scores.json", "grid.png"
 
@@ -29,7 +33,7 @@ def evaluate(
     *,
     store: Store | None = None,
     overrides: Sequence[str] = (),
-    detector: str | None = None,
+    detector: str | Artifact | None = None,
     device: str | None = None,
     dtype: str | None = None,
     progress: Progress | None = None,
@@ -37,12 +41,12 @@ def evaluate(
     """Measure a model by a suite.
 
     Args:
-        checkpoint: a checkpoint artifact or a reference to one; or a base (`tiny`, a diffusers folder, a Hub id) to
-            measure that by itself.
+        checkpoint: a checkpoint: an artifact, a reference to one, the folder or Hub id of a published one; or a base
+            (`tiny`, a diffusers folder, a Hub id) to measure that by itself.
         suite: name or path of a suite spec.
         store: where artifacts are; the user's by default.
         overrides: `key=value` for the spec.
-        detector: a detector reference in place of the suite's own.
+        detector: a detector artifact, or a reference to one, in place of the suite's own.
         device, dtype: where images are generated; chosen if None.
         progress: called with (stage, done, total).
 
@@ -55,22 +59,30 @@ def evaluate(
         SpecError: the suite's spec is wrong, with every problem.
         ConceptlibError: no such checkpoint, detector or base; nothing to measure.
     """
+    from conceptlib.erasers.checkpoint import Checkpoint, find
+
     store = store or Store()
     spec: SuiteSpec = load_spec("suite", suite, list(overrides))
-    artifact, base = _subject(checkpoint, store)
+    folder = find(checkpoint, store)
+    record = Checkpoint.read(folder) if folder else None
+    artifact = store.get(folder, kind="checkpoint") if folder and (folder / "manifest.json").is_file() else None
+    source = artifact or str(checkpoint)
+    base = "@".join(filter(None, (record.base["ref"], record.base["revision"]))) if record else str(checkpoint)
     job = Job(
         spec=spec,
         store=store,
+        source=source,
+        erased=record is not None,
         checkpoint=artifact,
         base=base,
-        concepts=_concepts(artifact, spec),
+        concepts=_concepts(record, spec),
         detector=detector,
         device=device,
         dtype=dtype,
         progress=progress or (lambda stage, done, total: None),
     )
     plan = SUITES.get(spec.suite).plan(job)
-    name = f"{artifact.name if artifact else _plain(base)}/{spec.name}"
+    name = f"{artifact.name if artifact else _name(str(checkpoint))}/{spec.name}"
     lock = {"suite": spec.resolved(), "concepts": list(job.concepts), "measured_with": dict(plan.lock)}
     with store.draft("evaluation", name, lock=lock, parents=dict(plan.parents)) as draft:
         if draft.done:
@@ -103,45 +115,9 @@ def scores(evaluation: Artifact) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def _subject(ref: str | Path | Artifact, store: Store) -> tuple[Artifact | None, str]:
-    """The checkpoint and its base; or None and a base that was named itself."""
-    try:
-        artifact = store.get(ref, kind="checkpoint")
-    except NotFound:
-        if (
-            str(ref) != "tiny"
-            and not Path(str(ref), "model_index.json").is_file()
-            and not _may_be_on_the_hub(str(ref), store)
-        ):
-            raise
-        return None, str(ref)
-    path = artifact.path / "checkpoint.json"
-    try:
-        base = json.loads(path.read_text(encoding="utf-8"))["base"]
-        return artifact, f"{base['ref']}@{base['revision']}" if base.get("revision") else str(base["ref"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConceptlibError(
-            "this checkpoint does not say what its base is", where=str(path), hint=f"conceptlib verify {artifact.id}"
-        ) from error
-
-
-def _may_be_on_the_hub(ref: str, store: Store) -> bool:
-    """`org/name` that is no recipe's name: a recipe that has not been run must not be looked for on the Hub."""
-    from conceptlib.specs import list_specs
-
-    return (
-        ref.count("/") == 1
-        and not ref.startswith((".", "/", "~"))
-        and ref not in {spec["name"] for spec in list_specs("recipe")}
-    )
-
-
-def _concepts(artifact: Artifact | None, spec: SuiteSpec) -> tuple[str, ...]:
+def _concepts(record: Checkpoint | None, spec: SuiteSpec) -> tuple[str, ...]:
     """The checkpoint's concepts; for a base those of the suite."""
-    found: tuple[str, ...] = ()
-    if artifact is not None:
-        found = tuple(json.loads((artifact.path / "checkpoint.json").read_text(encoding="utf-8")).get("concepts", ()))
-    found = found or tuple(spec.concepts)
+    found = (record.concepts if record else ()) or tuple(spec.concepts)
     if not found:
         raise ConceptlibError(
             "there is no concept to look for", where=str(spec.source), hint="name it: concepts=[qr-code]"
@@ -149,6 +125,7 @@ def _concepts(artifact: Artifact | None, spec: SuiteSpec) -> tuple[str, ...]:
     return found
 
 
-def _plain(base: str) -> str:
-    """A base's name as an artifact's name."""
-    return Path(base).name if Path(base).is_dir() else base.partition("@")[0]
+def _name(source: str) -> str:
+    """The name, as an artifact's, of a model that is not one: the folder's, or the Hub id's without its revision."""
+    text = Path(source).name if Path(source).is_dir() else source.partition("@")[0]
+    return "/".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip(".-") or "model" for part in text.split("/"))

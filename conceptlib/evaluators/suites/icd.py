@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from conceptlib.detectors.base import Detector
     from conceptlib.evaluators.captions import HeldOut
     from conceptlib.store import Artifact
 
@@ -51,10 +52,10 @@ HEADINGS: Mapping[str, str] = {
 class Params(BaseParams):
     """What the suite measures.
 
-    n: pictures a subject. captions: `world`, `dataset`, or `auto` (see `conceptlib.evaluators.captions`). threshold:
-        score that a detection must reach; null for the detector's own, calibrated one. guidance_scale: null for the
-        model's usual one. features: network for KID: `tiny`, a Hub id or a folder; `auto` takes `tiny` for the world
-        and leaves KID out elsewhere. examples: captions in the grid.
+    n: pictures a subject. captions: `world`, `dataset`, or `auto` (see `conceptlib.evaluators.captions`). detector:
+        which one, with its own calibrated threshold. guidance_scale, batch_size: null for the model's usual ones.
+        features: network for KID: `tiny`, a Hub id or a folder; `auto` takes `tiny` for the world and leaves KID out
+        elsewhere. examples: captions in the grid.
     """
 
     n: Annotated[int, Field(ge=4, le=100_000)] = 512
@@ -62,7 +63,6 @@ class Params(BaseParams):
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("concept_rate", "caption_accuracy", "kid")
     captions: Literal["auto", "world", "dataset"] = "auto"
     detector: str = "yolo-icd"
-    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     num_steps: PositiveInt = 20
     guidance_scale: Annotated[float, Field(ge=0)] | None = None
     batch_size: PositiveInt | None = None
@@ -97,22 +97,18 @@ def plan(job: Job) -> Plan:
         progress = partial(_renamed, job, f"look for {' and '.join(job.concepts)}: {subject}")
         drawn.append(Drawn(subject, images, annotate(images, detector, store=job.store, progress=progress)))
     lock = {"detector": detector.lock(), "captions": held.source, **_networks(params, held)}
-    roles = {} if job.checkpoint is None else {"checkpoint": job.checkpoint}
+    roles = {"checkpoint": job.checkpoint.id} if job.checkpoint else {}
+    roles |= {"detector": detector.artifact} if detector.artifact else {}
     for one in drawn:
-        roles |= {f"images:{one.subject}": one.images, f"annotations:{one.subject}": one.annotations}
-    weights = getattr(detector, "artifact", None)
-    if weights is not None:
-        roles["detector"] = weights
-    return Plan(roles, lock, partial(_measure, job, params, held, drawn, parents, detector.name))
+        roles |= {f"images:{one.subject}": one.images.id, f"annotations:{one.subject}": one.annotations.id}
+    return Plan(roles, lock, partial(_measure, job, params, held, drawn, parents, detector))
 
 
 def _subjects(job: Job, params: Params) -> list[str]:
     """The subjects that exist: a base by itself has no checkpoint to measure."""
-    return [
-        name
-        for name in dict.fromkeys(params.subjects)
-        if job.checkpoint is not None or not name.startswith("checkpoint")
-    ] or ["base"]
+    return [name for name in dict.fromkeys(params.subjects) if job.erased or not name.startswith("checkpoint")] or [
+        "base"
+    ]
 
 
 def _draw(subject: str, job: Job, params: Params, held: HeldOut) -> Artifact:
@@ -122,7 +118,7 @@ def _draw(subject: str, job: Job, params: Params, held: HeldOut) -> Artifact:
 
     if subject == "clean":
         return _render(job, held)
-    source = job.checkpoint if subject.startswith("checkpoint") else job.base
+    source = job.source if subject.startswith("checkpoint") else job.base
     negative = {
         "checkpoint": "checkpoint",
         "base+negative": ", ".join(c.phrase for c in load_concepts(job.concepts)),
@@ -155,14 +151,12 @@ def _render(job: Job, held: HeldOut) -> Artifact:
     with job.store.draft("images", "clean", lock=lock) as draft:
         if draft.done:
             return draft.done
-        rows = world.rows(job.spec.seed, len(held.rows), split="held-out")
-        ImageTable.write(
-            draft.path / "data" / shard_name("test", 0, 1),
-            (
-                image_row(h["image_id"], r.image(), caption=r.caption, seed=h["seed"], **r.labels)
-                for h, r in zip(held.rows, rows, strict=True)
-            ),
+        scenes = world.rows(job.spec.seed, len(held.rows), split="held-out")
+        pictures = (
+            image_row(row["image_id"], scene.image(), caption=scene.caption, seed=row["seed"]) | scene.labels
+            for row, scene in zip(held.rows, scenes, strict=True)
         )
+        ImageTable.write(draft.path / "data" / shard_name("test", 0, 1), pictures)
         return draft.commit(info={"rows": len(held.rows)})
 
 
@@ -193,7 +187,7 @@ def _features(params: Params, held: HeldOut) -> str | None:
 
 
 def _measure(
-    job: Job, params: Params, held: HeldOut, drawn: Sequence[Drawn], parents: Mapping[str, Artifact], detector: str
+    job: Job, params: Params, held: HeldOut, drawn: Sequence[Drawn], parents: Mapping[str, Artifact], detector: Detector
 ) -> Measured:
 
     from conceptlib.concepts.tables import AnnotationTable
@@ -204,15 +198,14 @@ def _measure(
     skipped: dict[str, str] = {}
     hits: dict[str, np.ndarray] = {}
     correct: dict[str, np.ndarray] = {}
-    threshold = params.threshold or 0.0
-    about = {"detector": detector, "threshold": params.threshold}
+    about = {"detector": detector.name, "detector_artifact": detector.artifact, "threshold": detector.threshold}
     for one in drawn:
         found = list(AnnotationTable(one.annotations).by_image().values())
-        hits[one.subject] = has_concept(found, job.concepts, threshold)
+        hits[one.subject] = has_concept(found, job.concepts)
         if "concept_rate" in params.metrics:
             scores.append(concept_rate(hits[one.subject]).score(one.subject, "concept_rate", **about))
             for name in job.concepts if len(job.concepts) > 1 else ():
-                share = concept_rate(has_concept(found, [name], threshold))
+                share = concept_rate(has_concept(found, [name]))
                 scores.append(share.score(one.subject, f"concept_rate.{name}", **about))
     if "caption_accuracy" in params.metrics:
         scores += _caption_scores(job, held, drawn, correct, skipped)
@@ -222,16 +215,17 @@ def _measure(
         for subject in values if name in params.metrics and "base" in values else ():
             if subject not in ("base", "clean"):
                 scores.append(paired_difference(values[subject], values["base"]).score(subject, f"{name}_change"))
-    info = {"detector": detector, "captions": held.source, "n": len(held.rows), "skipped": skipped}
-    return Measured(scores, _picture(job, params, drawn, hits, detector), info)
+    info = {"detector": detector.name, "captions": held.source, "n": len(held.rows), "skipped": skipped}
+    return Measured(scores, _picture(job, params, drawn, hits, detector.name), info)
 
 
 def _caption_scores(
     job: Job, held: HeldOut, drawn: Sequence[Drawn], correct: dict[str, np.ndarray], skipped: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Caption accuracy of each subject; the verdicts go into `correct`."""
+    from conceptlib.detectors.annotate import batches
     from conceptlib.evaluators.caption import ATTRIBUTES, caption_accuracy, right, stated
-    from conceptlib.evaluators.features import batches, world_pixels
+    from conceptlib.evaluators.features import BATCH, world_pixels
     from conceptlib.models.tiny.classifier import predict
 
     if held.source != "world":
@@ -242,7 +236,7 @@ def _caption_scores(
     for one in drawn:
         seen: dict[str, list[str]] = {name: [] for name in ATTRIBUTES}
         done = 0
-        for batch in batches(_pictures(one.images)):
+        for batch in batches(_pictures(one.images), BATCH):
             words = predict(world_pixels(batch))
             for name in ATTRIBUTES:
                 seen[name] += words[name]

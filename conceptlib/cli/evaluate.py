@@ -1,0 +1,64 @@
+"""`conceptlib evaluate`: measure a checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from conceptlib.cli import output
+
+if TYPE_CHECKING:
+    from conceptlib.store import Artifact
+
+
+@click.command()
+@click.argument("checkpoint")
+@output.overrides_argument
+@click.option(
+    "--suite", metavar="NAME", default="icd", show_default=True, help="What to measure: a suite's name or file."
+)
+@click.option(
+    "--detector", metavar="D", default=None, help="Which detector looks for the concept, instead of the suite's."
+)
+@output.device_option
+@output.dtype_option
+@output.options
+def cli(checkpoint: str, overrides: tuple[str, ...], out: output.Output, **options: Any) -> None:
+    """Draw held-out captions with CHECKPOINT and its base, and measure both: how often the concept shows, and what
+    else changed.
+
+    \b
+    CHECKPOINT is an artifact, or a base by itself (tiny, a folder, a Hub id). Examples:
+      conceptlib evaluate geom-erasing/qr
+      conceptlib evaluate geom-erasing/qr n=128 "subjects=[base, base+negative, checkpoint, checkpoint-no-negative]"
+      conceptlib evaluate tiny --detector zxing "subjects=[base, clean]"
+    """
+    from conceptlib.evaluators.suite import evaluate, scores
+
+    suite = options.pop("suite")
+    with out.progress() as progress:
+        evaluation = evaluate(checkpoint, suite, overrides=overrides, progress=progress, **options)
+    data = {"id": evaluation.id, "name": evaluation.name, "path": evaluation.path, "info": evaluation.info}
+    out.result(data | {"scores": scores(evaluation)}, human=_for_people(evaluation), quiet=evaluation.id)
+    for metric, reason in evaluation.info.get("skipped", {}).items():
+        out.note(f"{metric} left out: {reason}")
+
+
+def _for_people(evaluation: Artifact) -> str:
+    """A line a score, and where the picture is."""
+    from conceptlib.evaluators.suite import GRID, scores
+    from conceptlib.reports.tables import share, spread
+
+    rows = [
+        {
+            "subject": row["subject"],
+            "metric": row["metric"],
+            "value": spread(row) if row["interval"] == "std" else share(row),
+            "n": row["n"],
+        }
+        for row in scores(evaluation)
+    ]
+    table = output.render_table(rows, ["subject", "metric", "value", "n"])
+    picture = f"\npicture: {evaluation.path / GRID}" if (evaluation.path / GRID).is_file() else ""
+    return f"{table}\n\n{evaluation.ref}: intervals are 95 %, of kid one standard deviation{picture}"
