@@ -170,6 +170,7 @@ class LoopHub:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in one packet: head and body apart would wait 40 ms for each other (Nagle's algorithm)
     hub: LoopHub
 
     def log_message(self, format: str, *args: Any) -> None:
