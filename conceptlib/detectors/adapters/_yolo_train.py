@@ -1,0 +1,288 @@
+"""Training a YOLO network from scratch in seconds: our own short loop around ultralytics' network and loss.
+
+Their trainer writes files, plots and caches, and for pictures of 64 px spends most of its time on them. Here pictures
+stay in memory as uint8, batches are augmented as tensors, and every random number of step *s* comes from (seed, s): a
+run that was interrupted goes on from its last checkpoint and ends with the same weights on the same machine (on a GPU
+up to its atomics).
+
+Loss: ultralytics' `v8DetectionLoss` (CIoU 7.5, classification 0.5, distribution focal loss 1.5). AdamW, linear
+warm-up, cosine decay to 2 %, gradients clipped at 10, exponential moving average of the weights.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from conceptlib.detectors.adapters import _yolo_model
+from conceptlib.detectors.adapters._letterbox import Letterbox
+from conceptlib.detectors.base import Progress, TrainingSet
+from conceptlib.errors import ConceptlibError
+from conceptlib.specs.registry import Registry
+from conceptlib.store.files import atomic_path
+
+CHECKPOINT = "training.safetensors"
+CHECKPOINT_EVERY = 50
+OVERLAYS = Registry("conceptlib.concepts.overlays")
+SMALL_SIDE = 128
+"""Below this shorter side, in pixels, an overlay's preset for small pictures (`WORLD`) is taken, as the builders do."""
+_FINAL_RATE = 0.02
+_EMA = 0.98
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Pictures, uint8 (N, side, side, 3), and each one's boxes (n, 4), float32 xyxy in its pixels, and classes (n,)."""
+
+    images: np.ndarray
+    boxes: list[np.ndarray]
+    classes: list[np.ndarray]
+
+
+def cache(data: TrainingSet, side: int, megabytes: int, distractors: Any, seed: int) -> Cached:
+    """Letterbox the pictures into memory; of more than fit into `megabytes`, every n-th.
+
+    distractors: called with an RGB picture and a generator, gives the picture with something on it that is not to be
+    found.
+
+    Raises:
+        ConceptlibError: none of the pictures that fit holds a box.
+    """
+    room = max(1, megabytes * 2**20 // (side * side * 3))
+    stride = math.ceil(data.count / room)
+    count = len(range(0, data.count, stride))
+    images = np.zeros((count, side, side, 3), np.uint8)
+    boxes, classes = [], []
+    for index, (image, found) in enumerate(data.examples()):
+        if index % stride:
+            continue
+        row = index // stride
+        frame = Letterbox(image.shape[1], image.shape[0], side)
+        wanted = found.filter(np.array([label in data.labels for label in found.labels], dtype=bool))
+        if distractors is not None:
+            image = distractors(image, np.random.default_rng(np.random.SeedSequence([seed, index], spawn_key=(1,))))
+        images[row] = frame.draw(image)
+        boxes.append(frame.place(wanted.boxes))
+        classes.append(np.array([data.labels.index(label) for label in wanted.labels], np.int64))
+    if not any(map(len, boxes)):
+        raise ConceptlibError("there is no box to learn from", hint="annotate a dataset that contains the concept")
+    return Cached(images, boxes, classes)
+
+
+def train(
+    config: Mapping[str, Any],
+    data: Cached,
+    params: Any,
+    *,
+    seed: int,
+    folder: Path,
+    device: Any,
+    progress: Progress | None,
+    stage: str,
+) -> tuple[Any, dict[str, float]]:
+    """Train a network; returns it (averaged weights, evaluation mode, on the CPU) and its last losses.
+
+    Args:
+        config: the architecture, see `_yolo_model`.
+        params: `yolo.Params`: steps, batch_size, learning_rate, weight_decay, augmentation.
+        folder: where checkpoints are kept while it lasts.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _yolo_model.build(config)
+    model = model.to(device).train()
+    criterion = _criterion(model)
+    optimizer = _optimizer(model, params)
+    average = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    start = _resume(folder, model, average, optimizer)
+    losses: dict[str, float] = {}
+    for step in range(start, params.steps):
+        if progress is not None:
+            progress(stage, step, params.steps)
+        rate = _rate(step, params)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        images, targets = _batch(data, params, np.random.default_rng(np.random.SeedSequence([seed, step])))
+        total, parts = criterion(model(images.to(device)), {key: value.to(device) for key, value in targets.items()})
+        optimizer.zero_grad(set_to_none=True)
+        (total.sum() / len(images)).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+        _update(average, model, min(_EMA, (1 + step) / (10 + step)))
+        if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < params.steps:
+            _checkpoint(folder, step + 1, model, average, optimizer)
+        losses = {key: float(value) for key, value in parts.items()} if step + 1 == params.steps else losses
+    if progress is not None:
+        progress(stage, params.steps, params.steps)
+    if losses and not all(map(math.isfinite, losses.values())):
+        raise ConceptlibError(f"training diverged: {losses}", hint="try a lower learning_rate")
+    model.load_state_dict(average)
+    return model.cpu().eval(), losses
+
+
+def _criterion(model: Any) -> Any:
+    from ultralytics.utils.loss import v8DetectionLoss
+
+    model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
+    return v8DetectionLoss(model)
+
+
+def _optimizer(model: Any, params: Any) -> Any:
+    import torch
+
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]  # biases and normalisation: no decay
+    groups = [{"params": weights, "weight_decay": params.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=params.learning_rate, betas=(0.9, 0.99))
+
+
+def _rate(step: int, params: Any) -> float:
+    warm = min(1.0, (step + 1) / max(1.0, min(40.0, params.steps / 5)))
+    return params.learning_rate * warm * max(_FINAL_RATE, 0.5 * (1 + math.cos(math.pi * step / params.steps)))
+
+
+def _update(average: dict[str, Any], model: Any, decay: float) -> None:
+    import torch
+
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if value.dtype.is_floating_point:
+                average[key].lerp_(value, 1 - decay)
+            else:
+                average[key].copy_(value)
+
+
+# batches ----------------------------------------------------------------------------------------------------
+
+
+def _batch(data: Cached, params: Any, rng: np.random.Generator) -> tuple[Any, dict[str, Any]]:
+    """Images, float32 (B, 3, side, side) in [0, 1], and targets for the loss (cxcywh, shares of the side)."""
+    import torch
+
+    side = data.images.shape[1]
+    images, batch_index, classes, targets = [], [], [], []
+    for place, row in enumerate(rng.integers(len(data.images), size=params.batch_size)):
+        image, boxes = data.images[row], data.boxes[row]
+        if params.flip and rng.random() < 0.5:
+            image, boxes = (
+                image[:, ::-1],
+                np.stack([side - boxes[:, 2], boxes[:, 1], side - boxes[:, 0], boxes[:, 3]], 1),
+            )
+        if rng.random() < params.degrade:
+            image = degrade(image, rng)
+        images.append(np.ascontiguousarray(image))
+        batch_index.append(np.full(len(boxes), place))
+        classes.append(data.classes[row])
+        targets.append(np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1) / side)
+    tensor = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().float().div_(255)
+    return tensor, {
+        "batch_idx": torch.from_numpy(np.concatenate(batch_index)).float(),
+        "cls": torch.from_numpy(np.concatenate(classes)).float(),
+        "bboxes": torch.from_numpy(np.concatenate(targets)).float(),
+    }
+
+
+def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Make a picture worse the way codecs and diffusion models do: blur, rescaling, contrast, noise, JPEG, at random.
+
+    Args:
+        image: uint8 (height, width, 3).
+    """
+    from PIL import Image, ImageFilter
+
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    if rng.random() < 0.6:
+        picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.3))))
+    if rng.random() < 0.25:
+        small = [max(8, round(length * float(rng.uniform(0.5, 0.9)))) for length in picture.size]
+        picture = picture.resize((small[0], small[1]), Image.Resampling.BILINEAR).resize(
+            picture.size, Image.Resampling.BICUBIC
+        )
+    values = np.asarray(picture, np.float64)
+    if rng.random() < 0.5:
+        values = (values - 128) * rng.uniform(0.6, 1.2) + 128 + rng.uniform(-25, 25)
+    if rng.random() < 0.4:
+        values = values + rng.normal(0, rng.uniform(2, 14), values.shape)
+    out = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    if rng.random() < 0.3:
+        buffer = io.BytesIO()
+        Image.fromarray(out).save(buffer, "JPEG", quality=int(rng.integers(35, 90)))
+        out = np.asarray(Image.open(buffer).convert("RGB"))
+    return out
+
+
+# checkpoints ------------------------------------------------------------------------------------------------
+
+
+def _checkpoint(folder: Path, step: int, model: Any, average: Mapping[str, Any], optimizer: Any) -> None:
+    """Everything that the next step depends on, as one safetensors file."""
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+    tensors |= {f"average.{key}": value for key, value in average.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / CHECKPOINT) as temporary:
+        # A copy of each: the average begins as the model's own memory, which safetensors refuses to store twice.
+        copies = {key: value.detach().cpu().clone() for key, value in tensors.items()}
+        save_file(copies, temporary, metadata={"step": json.dumps(step)})
+
+
+def _resume(folder: Path, model: Any, average: dict[str, Any], optimizer: Any) -> int:
+    """Load the checkpoint in the folder, if there is a good one, and return the step to go on from."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / CHECKPOINT, framework="pt") as file:
+            step = int(json.loads(file.metadata()["step"]))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError, ValueError, KeyError):
+        return 0
+    parts: dict[str, dict[str, Any]] = {"model": {}, "average": {}, "optimizer": {}}
+    for key, value in tensors.items():
+        part, _, rest = key.partition(".")
+        parts[part][rest] = value
+    model.load_state_dict(parts["model"])
+    for key, value in parts["average"].items():
+        average[key].copy_(value)
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in parts["optimizer"].items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return step
+
+
+def distractor(labels: tuple[str, ...], names: tuple[str, ...], share: float) -> Any:
+    """A function that lays one of the overlays `names` over a share of pictures, as hard negatives; None if none.
+
+    Overlays whose concept is one of `labels` are left out: those are to be found.
+    """
+    from PIL import Image
+
+    usable = [(name, OVERLAYS.get(name)) for name in names]
+    usable = [(name, module) for name, module in usable if module.CONCEPT not in labels]
+    if not usable or share <= 0:
+        return None
+
+    def lay(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= share:
+            return image
+        name, module = usable[int(rng.integers(len(usable)))]
+        preset = module.WORLD if min(image.shape[:2]) < SMALL_SIDE else None
+        drawn, _ = getattr(module, f"draw_{name}")(Image.fromarray(image), rng, preset)
+        return np.asarray(drawn)
+
+    return lay

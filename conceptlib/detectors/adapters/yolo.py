@@ -1,0 +1,265 @@
+"""YOLO detectors: trained from scratch on a built dataset, or a user's own weights. Needs the extra `yolo` (AGPL-3.0).
+
+A trained detector is an artifact of `model.safetensors` and `model.json`. It applies the threshold that was
+calibrated at the end of its training; pictures are letterboxed to the training size, and every picture's result is
+its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from conceptlib.detectors.base import LOWEST_SCORE, Progress, TrainingSet, as_image
+from conceptlib.errors import ConceptlibError
+from conceptlib.geometry import Detections
+from conceptlib.specs.params import Fraction, PositiveFloat, PositiveInt
+from conceptlib.specs.params import Params as BaseParams
+
+CHUNK = 32
+"""Pictures that go through the network at once."""
+
+# What decides a detection once the weights are there; the other parameters are in the weights' hash.
+_INFERENCE = ("confidence", "nms_iou", "max_detections", "concepts")
+_UNTOLD = (
+    "a .pt file is a pickle: opening one from somebody you do not trust can run their code on your machine. "
+    "conceptlib reads it through ultralytics' restricted unpickler, but only if you say params.trust=true"
+)
+
+
+class Params(BaseParams):
+    """A YOLO network.
+
+    Finding:
+        confidence: score from which something counts as found; null: as calibrated in training.
+        nms_iou: overlap above which the weaker of two boxes is dropped. max_detections: at most so many in a picture.
+
+    Own weights instead of training:
+        weights: a `.pt` of ultralytics. trust: open it although it is a pickle.
+        concepts: which concept each of its classes is; others are not reported; empty: classes keep their names.
+
+    Training:
+        architecture: `compact` (YOLOv8's blocks, strides 8 and 16, for small pictures) or one of ultralytics'.
+        imgsz: side of the input, pixels, a multiple of 32; null: the pictures' longer side rounded up, at most 640.
+        steps, batch_size, learning_rate, weight_decay: of AdamW.
+        flip: mirror half of the pictures. degrade: share of pictures that are blurred, rescaled, recompressed and so on.
+        distractors: overlays of other concepts, laid over `distractor_share` of the pictures, so that they are not
+            taken for what is sought.
+        cache_megabytes: memory for decoded pictures; of more, every n-th is used.
+        max_false_positive_rate: calibration allows false alarms on at most this share of clean pictures.
+    """
+
+    confidence: Fraction | None = None
+    nms_iou: Annotated[float, Field(gt=0, le=1)] = 0.5
+    max_detections: PositiveInt = 100
+    weights: str = ""
+    trust: bool = False
+    concepts: dict[str, str] = Field(default_factory=dict)
+    architecture: Literal["compact", "yolov8n", "yolov8s", "yolov8m", "yolo11n", "yolo11s", "yolo11m"] = "compact"
+    imgsz: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] | None = None
+    steps: PositiveInt = 400
+    batch_size: Annotated[int, Field(ge=2)] = 32
+    learning_rate: PositiveFloat = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    flip: bool = True
+    degrade: Fraction = 0.5
+    distractors: tuple[str, ...] = ("text", "watermark")
+    distractor_share: Fraction = 0.25
+    cache_megabytes: Annotated[int, Field(ge=16)] = 1024
+    max_false_positive_rate: Fraction = 0.005
+
+    @model_validator(mode="after")
+    def _pickles_need_trust(self) -> Params:
+        if self.weights and not self.trust:
+            raise ValueError(_UNTOLD)
+        return self
+
+
+def needs_training(params: Params) -> bool:
+    """Unless the user brings weights."""
+    return not params.weights
+
+
+def load(spec: Any, *, weights: Path | None = None, device: str | None = None) -> YoloDetector:
+    """The detector of a spec: from a folder of trained weights, else from `params.weights`.
+
+    Raises:
+        ConceptlibError: the extra is missing; the weights cannot be read or do not fit.
+    """
+    from conceptlib.detectors.adapters import _yolo_model
+    from conceptlib.store.hashing import sha256_file
+
+    params: Params = spec.params
+    if weights is not None:
+        model, description = _yolo_model.load(weights)
+        digest = sha256_file(weights / _yolo_model.WEIGHTS)
+    else:
+        path = Path(os.path.expanduser(params.weights))
+        model, description = _yolo_model.load_pt(path)
+        digest = sha256_file(path)
+    return YoloDetector(spec.name, params, model, description, digest, device=device)
+
+
+def train(
+    spec: Any, data: TrainingSet, folder: Path, *, device: str | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train on `data`, from a checkpoint in `folder` if there is one, and write the weights there (once).
+
+    Returns:
+        What is worth knowing: rows, steps, imgsz, number of weights, last losses.
+
+    Raises:
+        ConceptlibError: the extra is missing, there is nothing to learn from, or the training diverges.
+    """
+    from conceptlib.detectors.adapters import _ultralytics, _yolo_model, _yolo_train
+    from conceptlib.models.devices import choose
+
+    _ultralytics.prepare()
+    if (folder / _yolo_model.DESCRIPTION).exists():
+        return dict(_yolo_model.read_description(folder)["training"])
+    params: Params = spec.params
+    imgsz = params.imgsz or min(640, max(32, -(-data.long_side // 32) * 32))
+    others = _yolo_train.distractor(data.labels, params.distractors, params.distractor_share)
+    cached = _yolo_train.cache(data, imgsz, params.cache_megabytes, others, spec.seed)
+    config = _yolo_model.architecture(params.architecture, len(data.labels))
+    model, losses = _yolo_train.train(
+        config,
+        cached,
+        params,
+        seed=spec.seed,
+        folder=folder,
+        device=choose(device, "float32").device,
+        progress=progress,
+        stage=f"train {spec.name}",
+    )
+    about = {
+        "rows": len(cached.images),
+        "rows_available": data.count,
+        "steps": params.steps,
+        "imgsz": imgsz,
+        "weights": sum(p.numel() for p in model.parameters()),
+        "losses": {key: round(value, 4) for key, value in losses.items()},
+    }
+    description = {
+        "architecture": config,
+        "labels": list(data.labels),
+        "imgsz": imgsz,
+        "strides": [int(stride) for stride in model.stride],
+        "threshold": 0.25,
+        "ultralytics": _ultralytics.version(),
+        "training": about,
+    }
+    _yolo_model.save(folder, model, description)
+    (folder / _yolo_train.CHECKPOINT).unlink(missing_ok=True)
+    return about
+
+
+def set_threshold(folder: Path, threshold: float) -> None:
+    """Write the calibrated threshold, in [0, 1], into the description."""
+    from conceptlib.detectors.adapters import _yolo_model
+
+    _yolo_model.write_description(folder, _yolo_model.read_description(folder) | {"threshold": threshold})
+
+
+class YoloDetector:
+    """See `conceptlib.detectors.base.Detector`.
+
+    Args:
+        name: the spec's name.
+        params: of the spec; only those about finding matter here.
+        model: `DetectionModel`.
+        description: what `model.json` says.
+        digest: sha256 of the file of weights.
+        device: as for `conceptlib.models.devices.choose`.
+    """
+
+    artifact = ""
+
+    def __init__(
+        self,
+        name: str,
+        params: Params,
+        model: Any,
+        description: dict[str, Any],
+        digest: str,
+        *,
+        device: str | None = None,
+    ) -> None:
+        from conceptlib.models.devices import choose
+
+        self.name = name
+        self.params = params
+        self.imgsz = int(description["imgsz"])
+        self.threshold = float(description["threshold"] if params.confidence is None else params.confidence)
+        classes = tuple(map(str, description["labels"]))
+        if unknown := sorted(set(params.concepts) - set(classes)):
+            raise ConceptlibError(
+                f"the weights have no class {unknown[0]!r}",
+                where="params.concepts",
+                hint=f"they have: {', '.join(classes)}",
+            )
+        # One concept a class, or None for a class that is not reported.
+        self._concepts = [params.concepts.get(name) if params.concepts else name for name in classes]
+        self.labels = tuple(dict.fromkeys(concept for concept in self._concepts if concept))
+        self._device = choose(device, "float32").device
+        self._model = model.to(self._device).eval()
+        self._digest = digest
+
+    def lock(self) -> dict[str, Any]:
+        """Adapter, parameters about finding, threshold, input size, the weights' sha256 and the library's version."""
+        from conceptlib.detectors.adapters import _ultralytics
+
+        params = {key: value for key, value in self.params.model_dump(mode="json").items() if key in _INFERENCE}
+        return {
+            "adapter": "yolo",
+            "params": params | {"confidence": self.threshold, "imgsz": self.imgsz},
+            "weights": self._digest,
+            "ultralytics": _ultralytics.version(),
+        }
+
+    def detect(self, images: Sequence[np.ndarray], *, min_score: float | None = None) -> list[Detections]:
+        """See `Detector.detect`."""
+        lowest = max(LOWEST_SCORE, self.threshold if min_score is None else min_score)
+        found: list[Detections] = []
+        for start in range(0, len(images), CHUNK):
+            found.extend(self._chunk([as_image(image) for image in images[start : start + CHUNK]], lowest))
+        return found
+
+    def _chunk(self, images: list[np.ndarray], lowest: float) -> list[Detections]:
+        import torch
+        from ultralytics.utils.nms import non_max_suppression
+
+        from conceptlib.detectors.adapters._letterbox import letterbox
+
+        squares, frames = letterbox(images, self.imgsz)
+        tensor = torch.from_numpy(squares).to(self._device).permute(0, 3, 1, 2).contiguous().float().div_(255)
+        with torch.inference_mode():
+            raw = self._model(tensor)
+            # No time limit: by default a slow machine silently loses the boxes of a batch's last pictures.
+            kept = non_max_suppression(
+                raw[0],
+                lowest,
+                self.params.nms_iou,
+                max_det=self.params.max_detections,
+                nc=len(self._concepts),
+                max_time_img=1e9,
+            )
+        return [
+            self._detections(rows.float().cpu().numpy(), frame, lowest)
+            for rows, frame in zip(kept, frames, strict=True)
+        ]
+
+    def _detections(self, rows: np.ndarray, frame: Any, lowest: float) -> Detections:
+        """Rows (N, 6) of x1, y1, x2, y2 in the square, score, class, to what is seen in the picture."""
+        boxes = frame.restore(rows[:, :4])
+        concepts = [self._concepts[int(index)] for index in rows[:, 5]]
+        real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & (rows[:, 4] >= lowest)
+        keep = [index for index, concept in enumerate(concepts) if concept and real[index]]
+        if not keep:
+            return Detections.empty()
+        return Detections(boxes[keep], np.clip(rows[keep, 4], 0, 1), tuple(str(concepts[index]) for index in keep))

@@ -1,0 +1,144 @@
+"""Annotating: what a detector finds in every picture of a dataset, as an artifact of its own.
+
+One shard at a time: a shard is written whole under its dataset's name, and an interrupted run keeps those that it
+finished. Batches are made here, so that memory holds one of them and one row group of the table, however large the
+dataset is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from conceptlib.concepts.tables import AnnotationTable, ImageTable
+from conceptlib.detectors.base import Detector, Progress
+from conceptlib.detectors.load import load_detector
+from conceptlib.errors import ConceptlibError, NotFound
+from conceptlib.geometry import Detections
+from conceptlib.store import Artifact, Store
+from conceptlib.store.hashing import digest
+
+PICTURES = ("dataset", "images")
+"""Kinds of artifacts that hold pictures."""
+
+_COLUMNS = ("image_id", "image", "image_sha256", "width", "height")
+T = TypeVar("T")
+
+
+def annotate(
+    dataset: str | Path | Artifact,
+    detector: str | Path | Artifact | Detector,
+    *,
+    store: Store | None = None,
+    batch_size: int = 32,
+    split: str | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Annotate a dataset or generated images, or find them annotated.
+
+    Args:
+        dataset: of kind `dataset` or `images`.
+        detector: as for `load_detector`.
+        batch_size: pictures decoded and detected at once, 1 or more.
+        split: only this one; None: all.
+        progress: hears ("annotate", pictures done, pictures in all).
+
+    Returns:
+        An artifact of kind `annotations` called like the detector, with a row for every picture; parents `dataset`
+        and, if the detector was trained here, `detector`. `info`: `images`, `boxes` by label, `images_with` by label,
+        `threshold`.
+
+    Raises:
+        NotFound: no such dataset or detector. ConceptlibError: not pictures, no such split, or a damaged shard.
+    """
+    store = store or Store()
+    pictures = pictures_of(dataset, store)
+    finder = load_detector(detector, store=store, device=device)
+    table = ImageTable(pictures)
+    shards = table.shards(split)
+    if batch_size < 1:
+        raise ConceptlibError(f"a batch of {batch_size} pictures cannot be made", where="batch_size", hint="1 or more")
+    lock = {"detector": finder.lock(), "split": split}
+    parents = {"dataset": pictures.id} | ({"detector": finder.artifact} if finder.artifact else {})
+    with store.draft("annotations", finder.name, lock=lock, parents=parents) as draft:
+        if draft.done:
+            return draft.done
+        done, total = 0, table.count(split)
+        for shard in shards:
+            target = draft.path / "data" / shard.name
+            if target.exists():
+                done += sum(1 for _ in AnnotationTable.shard_rows(target, ["image_id"]))
+                continue
+            AnnotationTable.write(target, _counted(_annotated(table, shard, finder, batch_size), done, total, progress))
+            done += sum(1 for _ in AnnotationTable.shard_rows(target, ["image_id"]))
+        if progress is not None:
+            progress("annotate", total, total)
+        content, info = _summary(draft.path)
+        return draft.commit(content=content, info=info | {"threshold": finder.threshold, "labels": list(finder.labels)})
+
+
+def pictures_of(ref: str | Path | Artifact, store: Store) -> Artifact:
+    """The artifact with pictures that is meant, a dataset first. Raises NotFound, ConceptlibError."""
+    if not isinstance(ref, Artifact):
+        try:
+            ref = store.get(ref, "dataset")
+        except NotFound as missing:
+            try:
+                ref = store.get(ref, "images")
+            except NotFound:
+                raise missing from None
+    if ref.kind not in PICTURES:
+        raise ConceptlibError(
+            f"{ref.ref} is of kind {ref.kind}; it holds no pictures", where=ref.path, hint="give a dataset or images"
+        )
+    return ref
+
+
+def detect_rows(
+    table: ImageTable, rows: Iterable[Mapping[str, Any]], detector: Detector, batch_size: int, **options: Any
+) -> Iterator[Detections]:
+    """What the detector finds in each row's picture, in order; `options` are those of `Detector.detect`."""
+    for batch in batches(rows, batch_size):
+        yield from detector.detect([np.asarray(table.decode(row)) for row in batch], **options)
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items; the last may be shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _annotated(table: ImageTable, shard: Path, detector: Detector, batch_size: int) -> Iterator[dict[str, Any]]:
+    for batch in batches(table.shard_rows(shard, _COLUMNS), batch_size):
+        for row, found in zip(batch, detect_rows(table, batch, detector, batch_size), strict=True):
+            yield AnnotationTable.row(row, found)
+
+
+def _counted(rows: Iterable[T], done: int, total: int, progress: Progress | None) -> Iterator[T]:
+    for row in rows:
+        if progress is not None:
+            progress("annotate", done, total)
+        done += 1
+        yield row
+
+
+def _summary(path: Path) -> tuple[str, dict[str, Any]]:
+    """Digest of what the table says, whatever Parquet's bytes are, and its counts."""
+    lines: list[str] = []
+    boxes: Counter[str] = Counter()
+    images: Counter[str] = Counter()
+    table = AnnotationTable(path)
+    for shard in table.shards():
+        for row in table.shard_rows(shard):
+            lines.append(digest([shard.name, row]))
+            boxes.update(row["labels"])
+            images.update(set(row["labels"]))
+    info = {"images": len(lines), "boxes": dict(sorted(boxes.items())), "images_with": dict(sorted(images.items()))}
+    return digest(lines), info

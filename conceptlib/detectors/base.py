@@ -1,0 +1,97 @@
+"""What a detector is, and what an adapter's module provides.
+
+An adapter is a module of `conceptlib.detectors.adapters`. Its top level imports nothing heavy and has
+
+* `Params(conceptlib.specs.Params)`: what `params` of a spec may say;
+* `load(spec, *, weights, device) -> Detector`: `weights` is the folder of a trained detector artifact, or None;
+* `needs_training(params) -> bool`: whether `load` needs such a folder (optional; without it: no);
+* `train(spec, data, folder, *, device, progress) -> dict` and `set_threshold(folder, threshold)` where it can be
+trained (optional).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from conceptlib.geometry import Detections
+
+Progress = Callable[[str, int, int], None]
+LOWEST_SCORE = 0.001
+"""Scores below this are never reported: what `detect` is asked for when a whole precision-recall curve is wanted."""
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds concepts in pictures.
+
+    name: the spec's name. labels: the concepts that it can find. threshold: the score, in [0, 1], from which it calls
+    something found.
+    artifact: id of the detector artifact that it was loaded from, or "".
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    threshold: float
+    artifact: str
+
+    def lock(self) -> dict[str, Any]:
+        """What decides the result: adapter, parameters, weights' sha256, library version. JSON; part of locks."""
+        ...
+
+    def detect(self, images: Sequence[np.ndarray], *, min_score: float | None = None) -> list[Detections]:
+        """Find concepts in every picture by itself: how pictures are batched changes nothing.
+
+        Args:
+            images: uint8 (height, width, 3), RGB, of any sizes.
+            min_score: report everything from this score on, in [0, 1]; None: from `threshold` on.
+
+        Returns:
+            One for each image, best score first: boxes xyxy in pixels of that image and inside it;
+            `Detections.empty()` where nothing was found.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What an adapter trains on.
+
+    Args:
+        labels: the concepts to find; an adapter's classes, in this order.
+        count: how many pictures `examples` gives.
+        long_side: median length of the pictures' longer side, in pixels.
+        examples: call it to go through the pictures in a fixed order: uint8 (height, width, 3) RGB, and what is in it.
+    """
+
+    labels: tuple[str, ...]
+    count: int
+    long_side: int
+    examples: Callable[[], Iterator[tuple[np.ndarray, Detections]]]
+
+
+def needs_training(adapter: ModuleType, params: Any) -> bool:
+    """Whether a detector of this adapter with these parameters exists only once it was trained."""
+    return bool(adapter.needs_training(params)) if hasattr(adapter, "needs_training") else False
+
+
+def can_train(adapter: ModuleType) -> bool:
+    """Whether an adapter's module has the functions that `train_detector` calls."""
+    return hasattr(adapter, "train") and hasattr(adapter, "set_threshold")
+
+
+def weights_folder(path: Path) -> Path:
+    """The folder inside a detector artifact (or its staging folder) that is the adapter's own."""
+    return path / "weights"
+
+
+def as_image(image: np.ndarray) -> np.ndarray:
+    """`image` itself; raises ValueError (a mistake in code, not in data) unless it is uint8 (height, width, 3)."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"a detector takes uint8 (height, width, 3) images, not {image.dtype} {image.shape}")
+    return image

@@ -1,0 +1,148 @@
+"""Average precision by pycocotools (Lin et al., "Microsoft COCO", arXiv 1405.0312), for boxes in memory.
+
+COCO's own size buckets (32 and 96 px) suit pictures of 640 px; here a bucket is an interval of the side of the
+truth's box, the square
+root of its area in pixels of the picture: tiny below 16, small 16 to 32, medium 32 to 96, large from 96.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from conceptlib.detectors.calibrate import pairs
+from conceptlib.geometry import Detections, xyxy_to_xywh
+
+BUCKETS: dict[str, tuple[float, float]] = {"tiny": (0, 16), "small": (16, 32), "medium": (32, 96), "large": (96, 1e5)}
+"""Side in pixels, from (included) to (excluded)."""
+
+MOST = 100
+"""Boxes a picture that count, best scores first, as in COCO."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well detections fit the truth; every share in [0, 1].
+
+    Args:
+        map50: average precision at IoU 0.5. map50_95: mean over IoU 0.5, 0.55, ..., 0.95. Both over 101 recall
+            points, averaged over labels.
+        hits: boxes found with a score of at least the threshold, at IoU 0.5. boxes: boxes in the truth. reported:
+            boxes reported so.
+        by_size: bucket to (hits, boxes in the truth).
+        clean, alarms: pictures without the concept, and how many of them have a box at or above the threshold.
+        polluted, seen: pictures with it, and how many of them have such a box.
+    """
+
+    map50: float
+    map50_95: float
+    hits: int
+    boxes: int
+    reported: int
+    by_size: dict[str, tuple[int, int]]
+    clean: int
+    alarms: int
+    polluted: int
+    seen: int
+
+
+def measure(
+    truth: Sequence[Detections], found: Sequence[Detections], labels: Sequence[str], threshold: float
+) -> Quality:
+    """Compare what was found with the truth, picture by picture.
+
+    Args:
+        truth, found: one a picture, in the same order; `found` down to the lowest scores, for the whole
+            precision-recall curve.
+        labels: the concepts that count.
+        threshold: score from which a box counts where no curve is meant, in [0, 1].
+    """
+    wanted = set(labels)
+    truth = [item.filter(np.array([label in wanted for label in item.labels], bool)) for item in truth]
+    found = [item.filter(np.array([label in wanted for label in item.labels], bool)) for item in found]
+    map50, map50_95 = average_precision(truth, found, labels)
+    sure = [item.filter(item.scores >= threshold) for item in found]
+    by_size = {name: [0, 0] for name in BUCKETS}
+    hits = 0
+    for item, boxes in zip(truth, sure, strict=True):
+        reached = {index for _, index in pairs(item, boxes)}
+        hits += len(reached)
+        for index, box in enumerate(item.boxes):
+            bucket = by_size[bucket_of(box)]
+            bucket[0] += index in reached
+            bucket[1] += 1
+    return Quality(
+        map50=map50,
+        map50_95=map50_95,
+        hits=hits,
+        boxes=sum(map(len, truth)),
+        reported=sum(map(len, sure)),
+        by_size={name: (found_, all_) for name, (found_, all_) in by_size.items()},
+        clean=sum(not len(item) for item in truth),
+        alarms=sum(not len(item) and len(boxes) > 0 for item, boxes in zip(truth, sure, strict=True)),
+        polluted=sum(len(item) > 0 for item in truth),
+        seen=sum(len(item) > 0 and len(boxes) > 0 for item, boxes in zip(truth, sure, strict=True)),
+    )
+
+
+def bucket_of(box: np.ndarray) -> str:
+    """The bucket of a box (4,) xyxy in pixels."""
+    side = float(np.sqrt(max(0.0, float(box[2] - box[0]) * float(box[3] - box[1]))))
+    return next(name for name, (low, high) in BUCKETS.items() if low <= side < high)
+
+
+def average_precision(
+    truth: Sequence[Detections], found: Sequence[Detections], labels: Sequence[str]
+) -> tuple[float, float]:
+    """mAP at IoU 0.5 and over IoU 0.5 to 0.95, in [0, 1], of labels that the truth holds; nan where it holds none."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    ids = {label: index for index, label in enumerate(labels, 1)}
+    results = _rows(found, ids, scored=True)
+    if not any(map(len, truth)):
+        return float("nan"), float("nan")
+    if not results:  # pycocotools cannot load an empty list
+        return 0.0, 0.0
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints
+        known = COCO()
+        known.dataset = {
+            "info": {},
+            "images": [{"id": index} for index in range(1, len(truth) + 1)],
+            "categories": [{"id": index, "name": label} for label, index in ids.items()],
+            "annotations": _rows(truth, ids, scored=False),
+        }
+        known.createIndex()
+        evaluation = COCOeval(known, known.loadRes(results), "bbox")
+        evaluation.params.maxDets = [MOST]
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][..., 0, -1]  # (IoU thresholds, recall points, labels)
+    return _mean(precision[:1]), _mean(precision)
+
+
+def _mean(precision: np.ndarray) -> float:
+    """COCO marks labels that the truth does not hold with -1."""
+    return float(precision[precision > -1].mean())
+
+
+def _rows(items: Sequence[Detections], ids: dict[str, int], *, scored: bool) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for image, item in enumerate(items, 1):
+        for box, score, label in zip(xyxy_to_xywh(item.boxes).tolist(), item.scores.tolist(), item.labels, strict=True):
+            row = {
+                "id": len(rows) + 1,
+                "image_id": image,
+                "category_id": ids[label],
+                "bbox": box,
+                "area": box[2] * box[3],
+                "iscrowd": 0,
+            }
+            rows.append(row | ({"score": score} if scored else {}))
+    return rows
