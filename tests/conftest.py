@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before huggingface_hub is imported anywhere: it reads these once. A test of the Hub starts its own loopback server
 # and sets what it needs.
@@ -14,6 +15,10 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test asserts on wall time, and a busy machine is no counterexample.
+settings.register_profile("conceptlib", deadline=None)
+settings.load_profile("conceptlib")
 
 
 @pytest.fixture(autouse=True)

@@ -44,7 +44,7 @@ class LazyGroup(click.Group):
             return None
         command = import_module(f"conceptlib.cli.{cmd_name.replace('-', '_')}").cli
         command.name = cmd_name
-        return command  # type: ignore[no-any-return]
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
