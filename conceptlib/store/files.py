@@ -79,6 +79,9 @@ def walk(folder: Path) -> Iterator[Path]:
                     where=str(path),
                     hint="copy what it points to: an artifact holds its own bytes",
                 )
+            if not name.isprintable():
+                # Such names differ between file systems, and a name that is no UTF-8 cannot stand in a manifest.
+                raise ConceptlibError(f"a name that not every system can write: {name!r}", where=root, hint="rename it")
         found.extend(Path(root, name) for name in files)
     yield from sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 

@@ -23,8 +23,8 @@ def canonical_json(obj: Any) -> bytes:
     JSON dump.
 
     Raises:
-        ConceptlibError: a value has no canonical form (NaN, infinity, a set, bytes, a mapping whose keys are not text);
-            the error names the place inside ``obj``.
+        ConceptlibError: a value has no canonical form (NaN, infinity, half a surrogate pair, a set, bytes, a key
+            that is not text); the error names the place inside ``obj``.
     """
     return json.dumps(_plain(obj, "$"), sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
@@ -38,7 +38,7 @@ def _plain(value: Any, where: str) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return str.__str__(value)
+        return _text(value, where)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -55,7 +55,7 @@ def _plain(value: Any, where: str) -> Any:
                 raise ConceptlibError(
                     f"the key {name!r} is {type(name).__name__}, not text", where=where, hint="use text keys"
                 )
-        return {str.__str__(name): _plain(item, f"{where}.{name}") for name, item in value.items()}
+        return {_text(name, where): _plain(item, f"{where}.{name}") for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
     raise ConceptlibError(
@@ -63,6 +63,17 @@ def _plain(value: Any, where: str) -> Any:
         where=where,
         hint="use null, booleans, numbers, text, lists and mappings",
     )
+
+
+def _text(value: str, where: str) -> str:
+    """Plain text, also of an enumeration's member. Half a surrogate pair is no text: UTF-8 cannot write it."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConceptlibError(
+            f"not Unicode text: {value!r}", where=where, hint="remove the broken character"
+        ) from error
+    return str.__str__(value)
 
 
 def plain(obj: Any) -> Any:

@@ -77,7 +77,9 @@ class Manifest(BaseModel):
     content_from: Literal["files", "producer"] = Field(
         description="who computed `content`: the store over the files, or the producer"
     )
-    created: str = Field(description="UTC, ISO 8601 with microseconds: sorts as text")
+    created: str = Field(
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00$", description="UTC, ISO 8601: sorts as text"
+    )
     seconds: float = Field(ge=0, description="wall time over all attempts")
     environment: dict[str, Any]
 

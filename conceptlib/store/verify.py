@@ -84,7 +84,7 @@ def _file_problems(manifest: Manifest, folder: Path, label: str) -> list[Problem
     try:
         present = {path.relative_to(folder).as_posix() for path in files.walk(folder)}
     except ConceptlibError as error:
-        return [*problems, Problem(label, "extra", Path(error.where or folder), "neither a file nor a folder")]
+        return [*problems, Problem(label, "extra", Path(error.where or folder), error.what)]
     problems.extend(
         Problem(label, "extra", folder / relative, "not in the manifest")
         for relative in sorted(present - {MANIFEST, *expected})

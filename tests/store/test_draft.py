@@ -238,7 +238,7 @@ def test_a_lock_that_is_no_json_is_refused_at_once(store: Store) -> None:
 file_names = st.from_regex(r"[a-z]{1,3}(/[a-z]{1,3})?", fullmatch=True)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(file_names, st.binary(max_size=20), min_size=1, max_size=4),
     st.dictionaries(file_names, st.binary(max_size=20), min_size=1, max_size=4),
