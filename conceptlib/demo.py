@@ -270,13 +270,13 @@ class _Run:
 
     def catalog(self) -> None:
         """Bring the index up to date."""
-        from conceptlib.catalog import reindex
+        from conceptlib.catalog import refresh
 
         self.timed(
-            "Index everything in the catalog",
-            ["catalog", "reindex"],
-            partial(reindex, self.store),
-            lambda _: ("catalog.duckdb", False),
+            "Index all of it in the catalog",
+            ["catalog", "ls"],
+            partial(refresh, self.store, self.progress),
+            lambda report: (f"{report.artifacts} artifacts", not (report.added or report.removed)),
         )
 
     def publish(self, checkpoint: Artifact) -> None:

@@ -91,7 +91,9 @@ def test_scores_are_those_of_the_stored_pictures(job: tuple[Store, Path, Artifac
 
 def test_clean_pictures_read_right_and_noise_is_farther_away(evaluation: Artifact) -> None:
     rows = scores(evaluation)
-    value = {key: find(rows, *key)["value"] for key in (("clean", "accuracy_background"), ("clean", "kid"), ("base", "kid"))}  # type: ignore[index]
+    value = {
+        key: find(rows, *key)["value"] for key in (("clean", "accuracy_background"), ("clean", "kid"), ("base", "kid"))
+    }  # type: ignore[index]
     assert value["clean", "accuracy_background"] >= 0.9
     assert value["base", "kid"] > 3 * abs(value["clean", "kid"])
 
@@ -107,7 +109,9 @@ def test_subjects_draw_the_same_captions_and_seeds(job: tuple[Store, Path, Artif
     assert images(store, evaluation, "base+negative").info["negative_prompt"] == "QR code"
 
 
-def test_base_images_are_drawn_once_for_all_checkpoints(job: tuple[Store, Path, Artifact], evaluation: Artifact) -> None:
+def test_base_images_are_drawn_once_for_all_checkpoints(
+    job: tuple[Store, Path, Artifact], evaluation: Artifact
+) -> None:
     store, base, _ = job
     other = erase("geom-erasing/qr-plain", data="icd-qr", base=base, store=store, overrides=["steps=1", "batch_size=2"])
     second = evaluate(other, "icd", store=store, overrides=FAST, detector=DETECTOR)
