@@ -59,7 +59,11 @@ def make_dataset(store: Store) -> Callable[..., Artifact]:
     """`make_dataset(shards=2, source="world", truth=True)`: a dataset of six pictures, four of them in train."""
 
     def make(shards: int = 2, source: str = "world", truth: bool = True, first: int = 0) -> Artifact:
-        lock = {"spec": {"name": "icd-mini", "concepts": ["qr-code"], "params": {"source": source}}, "shards": shards, "first": first}
+        lock = {
+            "spec": {"name": "icd-mini", "concepts": ["qr-code"], "params": {"source": source}},
+            "shards": shards,
+            "first": first,
+        }
         parts = [("train", i, shards, range(4)[i::shards]) for i in range(shards)] + [("test", 0, 1, range(4, 6))]
         images: dict[str, list[dict[str, Any]]] = {}
         with store.draft("dataset", "icd-mini", lock=lock) as draft:
@@ -70,7 +74,9 @@ def make_dataset(store: Store) -> Callable[..., Artifact]:
             (draft.path / "rejects.jsonl").write_text(json.dumps({"file": "/home/somebody/x.png"}) + "\n")
             dataset = draft.commit(info={"rows": 6})
         if truth:
-            with store.draft("annotations", "truth", lock={"by": "construction"}, parents={"dataset": dataset}) as draft:
+            with store.draft(
+                "annotations", "truth", lock={"by": "construction"}, parents={"dataset": dataset}
+            ) as draft:
                 for name, rows in images.items():
                     found = [boxes(int(row["image_id"])) for row in rows]
                     table = [AnnotationTable.row(row, one) for row, one in zip(rows, found, strict=True)]
@@ -97,7 +103,9 @@ def dataset(make_dataset: Callable[..., Artifact]) -> Artifact:
 def make_checkpoint(store: Store) -> Callable[..., Artifact]:
     """`make_checkpoint(fill, base="tiny", adapter="full", ...)`: `fill(folder)` writes the weights."""
 
-    def make(fill: Callable[[Path], Any], *, base: str = "tiny", parent: Artifact | None = None, **described: Any) -> Artifact:
+    def make(
+        fill: Callable[[Path], Any], *, base: str = "tiny", parent: Artifact | None = None, **described: Any
+    ) -> Artifact:
         description = {
             "method": "geom-erasing",
             "convention": "data-removal",
@@ -107,8 +115,14 @@ def make_checkpoint(store: Store) -> Callable[..., Artifact]:
             "negative_prompt": "QR code <l{0,0}>",
             "tokens": ["<l{0,0}>"],
         } | described
-        lock = {"recipe": {"name": "geom-erasing/qr", "concepts": ["qr-code"], "seed": 0}, "base": {"ref": base}, "more": described}
-        with store.draft("checkpoint", "geom-erasing/qr", lock=lock, parents={"dataset": parent} if parent else {}) as draft:
+        lock = {
+            "recipe": {"name": "geom-erasing/qr", "concepts": ["qr-code"], "seed": 0},
+            "base": {"ref": base},
+            "more": described,
+        }
+        with store.draft(
+            "checkpoint", "geom-erasing/qr", lock=lock, parents={"dataset": parent} if parent else {}
+        ) as draft:
             fill(draft.path)
             (draft.path / "checkpoint.json").write_text(json.dumps(description))
             (draft.path / "log.jsonl").write_text('{"step": 1}\n')
@@ -139,7 +153,9 @@ def make_evaluation(store: Store) -> Callable[..., Artifact]:
             return {"subject": subject, "metric": metric, "value": value, "low": value / 2, "high": value * 2, "n": 512}
 
         rows = [row("base", "icr", 0.4), row("checkpoint", "icr", value), row("checkpoint", "caption-accuracy", 0.93)]
-        with store.draft("evaluation", f"{checkpoint.name}/icd", lock={"value": value}, parents={"checkpoint": checkpoint}) as draft:
+        with store.draft(
+            "evaluation", f"{checkpoint.name}/icd", lock={"value": value}, parents={"checkpoint": checkpoint}
+        ) as draft:
             (draft.path / "scores.json").write_text(json.dumps(rows))
             picture(1).save(draft.path / "grid.png")
             return draft.commit(info={"suite": "icd"}, volatile=("grid.png",))

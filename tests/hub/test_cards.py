@@ -103,7 +103,9 @@ def test_without_local_paths(value: object, published: object) -> None:
     assert without_local_paths(value) == published
 
 
-def test_checkpoint_header_is_complete(make_checkpoint: Make, make_evaluation: Make, dataset: Artifact, store: Store) -> None:
+def test_checkpoint_header_is_complete(
+    make_checkpoint: Make, make_evaluation: Make, dataset: Artifact, store: Store
+) -> None:
     checkpoint = make_checkpoint(weights, base="org/base@" + "a" * 40, parent=dataset)
     make_evaluation(checkpoint)
     records.add(store, dataset, "org/icd-mini", "dataset", "b" * 40, "v1")
@@ -124,7 +126,9 @@ def test_checkpoint_header_is_complete(make_checkpoint: Make, make_evaluation: M
     assert len(measured) == 2
 
 
-def test_checkpoint_card_is_honest_and_useful(make_checkpoint: Make, make_evaluation: Make, dataset: Artifact, store: Store) -> None:
+def test_checkpoint_card_is_honest_and_useful(
+    make_checkpoint: Make, make_evaluation: Make, dataset: Artifact, store: Store
+) -> None:
     checkpoint = make_checkpoint(weights, parent=dataset)
     make_evaluation(checkpoint)
     result = plan(checkpoint, store)
@@ -145,7 +149,11 @@ def test_checkpoint_card_is_honest_and_useful(make_checkpoint: Make, make_evalua
 def test_only_the_newest_evaluation_counts(checkpoint: Artifact, make_evaluation: Make, store: Store) -> None:
     make_evaluation(checkpoint, 0.2)
     make_evaluation(checkpoint, 0.1)
-    values = [one.metric_value for one in ModelCard(plan(checkpoint, store).card).data.eval_results if one.metric_type == "icr"]
+    values = [
+        one.metric_value
+        for one in ModelCard(plan(checkpoint, store).card).data.eval_results
+        if one.metric_type == "icr"
+    ]
     assert values == [0.1]
 
 

@@ -66,7 +66,9 @@ def test_published_long_ago_is_still_unchanged(hub: LoopHub, make_checkpoint: Ma
     assert set(hub.model("org/name").tags) == {f"v-{old.id}", f"v-{new.id}"}
 
 
-def test_dry_run_makes_no_request(hub: LoopHub, dataset: Artifact, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dry_run_makes_no_request(
+    hub: LoopHub, dataset: Artifact, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HF_TOKEN")  # not even a login is needed
     result = publish(dataset, "org/name", store=store, dry_run=True)
     assert (result.status, result.revision, result.tag) == ("dry-run", None, f"v-{dataset.id}")
@@ -158,7 +160,9 @@ def test_a_tag_set_meanwhile_elsewhere_is_told(
 
 def test_stopped_at_the_commit_then_finished(hub: LoopHub, checkpoint: Artifact, store: Store) -> None:
     hub.fail("POST", r"/commit/", 503, times=9)
-    with pytest.raises(ConceptlibError, match=r"HTTP 503.*0 of 6 files are there, and no tag.*the same command finishes it"):
+    with pytest.raises(
+        ConceptlibError, match=r"HTTP 503.*0 of 6 files are there, and no tag.*the same command finishes it"
+    ):
         publish(checkpoint, "org/name", store=store)
     hub.heal()
     assert publish(checkpoint, "org/name", store=store).status == "published"
@@ -193,7 +197,9 @@ def test_somebody_commits_meanwhile(hub: LoopHub, checkpoint: Artifact, store: S
 @pytest.mark.parametrize("path", ["README.md", "unet/config.json", WEIGHTS, "manifest.json"])
 def test_a_damaged_upload_is_not_published(hub: LoopHub, checkpoint: Artifact, store: Store, path: str) -> None:
     hub.damage(f"^{path}$")
-    with pytest.raises(ConceptlibError, match=rf"1 of 6 files on the Hub differ from what was sent: {path}; no tag was set"):
+    with pytest.raises(
+        ConceptlibError, match=rf"1 of 6 files on the Hub differ from what was sent: {path}; no tag was set"
+    ):
         publish(checkpoint, "org/name", store=store)
     assert hub.model("org/name").tags == {}
 
@@ -298,7 +304,9 @@ def test_not_logged_in(hub: LoopHub, checkpoint: Artifact, store: Store, monkeyp
         (500, None, r"has a problem \(HTTP 500\)"),
     ],
 )
-def test_refusals(hub: LoopHub, checkpoint: Artifact, store: Store, status: int, code: str | None, message: str) -> None:
+def test_refusals(
+    hub: LoopHub, checkpoint: Artifact, store: Store, status: int, code: str | None, message: str
+) -> None:
     said = "Invalid credentials in Authorization header" if status == 401 else "no"
     hub.fail("GET", r"/api/models/org/name$", status, times=9, message=said, code=code)
     with pytest.raises(ConceptlibError, match=message):

@@ -44,7 +44,19 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["", "name", "a/b/c", "org/", "/".join(["o" * 50, "n" * 50]), "org/a--b", "org/a..b", "org/x.git", "-org/a", "s3://a/b"]
+    "said",
+    [
+        "",
+        "name",
+        "a/b/c",
+        "org/",
+        "/".join(["o" * 50, "n" * 50]),
+        "org/a--b",
+        "org/a..b",
+        "org/x.git",
+        "-org/a",
+        "s3://a/b",
+    ],
 )
 def test_names_that_the_hub_refuses(said: str) -> None:
     with pytest.raises(UsageError):

@@ -1,0 +1,51 @@
+"""Run by tests/hub/test_roundtrip.py in a process of its own, since HF_ENDPOINT and HF_HUB_DISABLE_XET are read at import.
+
+    python -m tests.support.hub_roundtrip DATASET CHECKPOINT LORA
+
+Publishes the three artifacts to the Hub that HF_ENDPOINT names, loads them from there the way their cards say, and prints what it found
+as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+from conceptlib.hub.publish import PublishResult, publish
+
+
+def run_card(result: PublishResult, heading: str) -> dict[str, Any]:
+    """Run the first code block after `heading` in the card; returns its variables."""
+    code = re.search(r"```python\n(.*?)```", result.card[result.card.index(heading) :], re.S)
+    assert code is not None
+    variables: dict[str, Any] = {}
+    exec(code[1], variables)
+    return variables
+
+
+def main(dataset: str, checkpoint: str, lora: str) -> None:
+    published = [publish(ref, f"org/{name}") for ref, name in ((dataset, "data"), (checkpoint, "full"), (lora, "lora"))]
+    data = run_card(published[0], "## Use it")
+    full = run_card(published[1], "With diffusers alone")
+    adapted = run_card(published[2], "With diffusers alone")
+    pictures, boxes = data["pictures"], data["boxes"]
+    tokenizer, table = adapted["pipe"].tokenizer, adapted["pipe"].text_encoder.get_input_embeddings().weight
+    report = {
+        "status": [one.status for one in published],
+        "captions": pictures["caption"][:],
+        "pixels": [list(picture.getpixel((3, 5))) for picture in pictures["image"]],
+        "ids": [pictures["image_id"][:], boxes["image_id"][:]],
+        "labels": boxes["labels"][:],
+        "boxes": boxes["boxes"][:],
+        "image": list(full["image"].size),
+        "unet": float(sum(weight.abs().sum() for weight in full["pipe"].unet.parameters())),
+        "adapters": adapted["pipe"].get_active_adapters(),
+        "token": table[tokenizer.convert_tokens_to_ids("<l{0,0}>")].tolist(),
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
