@@ -15,8 +15,8 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "ConceptlibError": "conceptlib.errors",
     "SpecError": "conceptlib.specs",
-    "Store": "conceptlib.store",
-    "Artifact": "conceptlib.store",
+    "Store": "conceptlib.store.store",
+    "Artifact": "conceptlib.store.artifact",
     "Detections": "conceptlib.geometry",
     "load_spec": "conceptlib.specs",
     "list_specs": "conceptlib.specs",
