@@ -19,7 +19,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -126,13 +125,15 @@ def _fill(draft: Draft, job: Job, spec: DatasetSpec, workers: int | None, progre
     shards = _Shards(draft.path / _PARTS, job.shard_rows)
     todo = shards.missing(job.source.items())
     total = job.source.total or 0
-    with ExitStack() as stack:
-        stack.callback(shards.abandon)
+    try:
         for outcome in _outcomes(todo, job.draw, _count_workers(workers, total - shards.read)):
             shards.add(outcome)
             if progress is not None:
                 progress("build", shards.read, max(total, shards.read) if total else 0)
         shards.close()
+    except BaseException:
+        shards.abandon()
+        raise
     info = shards.info() | {
         "concepts": list(spec.concepts),
         "source": job.source.lock() | {"other_files": job.source.ignored},
@@ -268,10 +269,9 @@ class _Shard:
     """One shard while it is written: pictures, geometry, and the counts and digests that its record will hold."""
 
     def __init__(self, images: Path, truth: Path, split: str) -> None:
-        self._paths, self._split = (images, truth), split
-        self._stack = ExitStack()
+        self._images_path, self._split = images, split
         self._images: ShardWriter | None = None
-        self._truth = self._stack.enter_context(ShardWriter(truth, annotation_schema()))
+        self._truth = ShardWriter(truth, annotation_schema())
         self._lines: list[tuple[str, str, Any]] = []
         self.record: dict[str, Any] = {"read": 0, "written": 0, "polluted_images": 0, "lines": []}
         self.record |= {"rejects": Counter(), "overlay_rejects": Counter(), "polluted": Counter()}
@@ -299,21 +299,22 @@ class _Shard:
         self._lines.append((row["image_id"], row["image_sha256"], [row["caption"], geometry]))
 
     def close(self) -> dict[str, Any]:
-        self._writer(False)  # a shard whose items were all rejected is an empty file, not a gap
+        self._writer(False).close()  # a shard whose items were all rejected is an empty file, not a gap
+        self._truth.close()
         record = self.record | {"bytes": self.images_bytes}
-        self._stack.close()
         lines = sorted(self._lines, key=lambda line: line[:2])
         record["content"] = digest([self._split, lines])
         record["geometry"] = digest([self._split, [[sha256, rest[1]] for _, sha256, rest in lines]])
         return record
 
     def abandon(self) -> None:
-        error = InterruptedError("the shard was not finished")
-        self._stack.__exit__(InterruptedError, error, None)
+        for writer in (self._images, self._truth):
+            if writer is not None:
+                writer.abandon()
 
     def _writer(self, labels: bool) -> ShardWriter:
         if self._images is None:
-            self._images = self._stack.enter_context(ShardWriter(self._paths[0], image_schema(labels)))
+            self._images = ShardWriter(self._images_path, image_schema(labels))
         return self._images
 
 

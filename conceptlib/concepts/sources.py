@@ -268,7 +268,7 @@ class HubSource:
         for number, row in enumerate(islice(stream, self.rows)):
             key = f"row-{number:08d}"
             text = row[caption] if caption else None
-            text = text[0] if isinstance(text, list) and text else text  # several captions a picture: the first
+            text = next(iter(text), None) if isinstance(text, list) else text  # several captions a picture: the first
             item = Item(
                 key, _split(key, self.test_share), self._bytes(row[image]), None if text is None else str(text).strip()
             )

@@ -17,7 +17,6 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -129,7 +128,7 @@ def image_row(
 
 
 class ShardWriter:
-    """Writes one shard row by row; the file appears, whole, when the block ends well, and not at all otherwise.
+    """Writes one shard row by row; the file appears, whole, by `close` or the end of the `with` block, else not at all.
 
     Args:
         path: the file.
@@ -145,31 +144,39 @@ class ShardWriter:
         self._schema = schema
         self._group: list[Mapping[str, Any]] = []
         self._group_bytes = 0
-        self._stack = ExitStack()
+        self._whole = atomic_path(self.path)
+        temporary = self._whole.__enter__()
+        # Pictures are compressed already and never repeat: no dictionary, and no min/max statistics, for them.
+        nested = pa.types.is_list, pa.types.is_struct
+        small = [field.name for field in schema if not any(test(field.type) for test in nested)]
+        self._writer = pq.ParquetWriter(
+            temporary, schema, compression="snappy", use_dictionary=small, write_statistics=small
+        )
 
     def __enter__(self) -> ShardWriter:
-        with ExitStack() as stack:
-            temporary = stack.enter_context(atomic_path(self.path))
-            # Pictures are compressed already and never repeat: no dictionary and no min/max statistics of whole files
-            # for them.
-            lists = pa.types.is_list, pa.types.is_struct
-            small = [field.name for field in self._schema if not any(test(field.type) for test in lists)]
-            self._writer = stack.enter_context(
-                pq.ParquetWriter(
-                    temporary, self._schema, compression="snappy", use_dictionary=small, write_statistics=small
-                )
-            )
-            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._stack:
-            if error is not None:
-                raise error
+        self.close() if error is None else self.abandon()
+
+    def close(self) -> None:
+        """Finish the file."""
+        try:
             if self._group or not self.count:
                 self._flush()
+        except BaseException:
+            self.abandon()
+            raise
+        self._writer.close()
+        self._whole.__exit__(None, None, None)
+
+    def abandon(self) -> None:
+        """Drop what was written; `path` stays as it was."""
+        self._writer.close()
+        error = InterruptedError("the shard was not finished")
+        self._whole.__exit__(InterruptedError, error, None)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """One more row: a dict of the schema's columns; missing ones are null, unknown ones raise `ConceptlibError`."""

@@ -49,7 +49,13 @@ def test_common_formats(form: str) -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"])
 def test_every_mode_of_a_decoded_picture_becomes_rgb(mode: str) -> None:
     grey = Image.new("L", (20, 20), 255)
-    image = grey.convert("I").convert("I;16") if mode == "I;16" else halves((20, 20)).convert(mode) if mode != "LAB" else None
+    image = (
+        grey.convert("I").convert("I;16")
+        if mode == "I;16"
+        else halves((20, 20)).convert(mode)
+        if mode != "LAB"
+        else None
+    )
     if image is None:
         image = ImageCms.profileToProfile(
             halves((20, 20)), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
@@ -119,7 +125,10 @@ def test_a_broken_exif_block_turns_nothing() -> None:
 def test_colour_profiles_are_converted_and_bad_ones_ignored() -> None:
     # A profile whose red is the sRGB green: the picture must change, and in that direction.
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    tags = {profile[132 + 12 * i : 136 + 12 * i].decode(): 132 + 12 * i for i in range(struct.unpack(">I", profile[128:132])[0])}
+    tags = {
+        profile[132 + 12 * i : 136 + 12 * i].decode(): 132 + 12 * i
+        for i in range(struct.unpack(">I", profile[128:132])[0])
+    }
     red, green = (struct.unpack(">I", profile[tags[t] + 4 : tags[t] + 8])[0] for t in ("rXYZ", "gXYZ"))
     profile[red : red + 20], profile[green : green + 20] = profile[green : green + 20], profile[red : red + 20]
     description = struct.unpack(">II", profile[tags["desc"] + 4 : tags["desc"] + 12])
@@ -171,7 +180,9 @@ def png_header(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("size", [(10_000, 10_000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)])

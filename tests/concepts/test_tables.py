@@ -28,7 +28,8 @@ def write(folder: Path, counts: dict[str, list[int]], **labels: str) -> None:
     for split, shards in counts.items():
         for index, count in enumerate(shards):
             rows = [
-                image_row(f"{split}-{index}-{k}", picture(k), caption=f"höhe {k}", seed=k, **labels) for k in range(count)
+                image_row(f"{split}-{index}-{k}", picture(k), caption=f"höhe {k}", seed=k, **labels)
+                for k in range(count)
             ]
             ImageTable.write(folder / "data" / tables.shard_name(split, index, len(shards)), rows)
 
@@ -39,7 +40,14 @@ def test_rows_come_back_in_order_with_their_pictures(tmp_path: Path) -> None:
     assert table.splits == ["train", "test"]
     assert (len(table), table.count("train"), len(table.shards("train"))) == (6, 5, 2)
     rows = list(table.rows())
-    assert [row["image_id"] for row in rows] == ["train-0-0", "train-0-1", "train-0-2", "train-1-0", "train-1-1", "test-0-0"]
+    assert [row["image_id"] for row in rows] == [
+        "train-0-0",
+        "train-0-1",
+        "train-0-2",
+        "train-1-0",
+        "train-1-1",
+        "test-0-0",
+    ]
     second = rows[1]
     assert (second["caption"], second["seed"], second["width"], second["height"]) == ("höhe 1", 1, 20, 16)
     assert second["image_sha256"] == sha256_bytes(second["image"]["bytes"])
@@ -71,7 +79,9 @@ def test_datasets_opens_the_folder_with_pictures_and_splits(tmp_path: Path) -> N
     assert boxes[0]["boxes"] == [] and boxes[1]["boxes"] == [[1, 2, 3, 4]]
 
 
-@pytest.mark.parametrize("schema", [tables.image_schema(), tables.image_schema(labels=True), tables.annotation_schema()])
+@pytest.mark.parametrize(
+    "schema", [tables.image_schema(), tables.image_schema(labels=True), tables.annotation_schema()]
+)
 def test_the_schema_is_the_one_that_datasets_would_write(schema: object) -> None:
     from datasets import Features
 
@@ -85,10 +95,12 @@ def test_the_schema_is_the_one_that_datasets_would_write(schema: object) -> None
 numbers = st.floats(0, 500, width=32)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(
-        st.lists(st.tuples(numbers, numbers, numbers, numbers, st.floats(0, 1, width=32), st.text(max_size=8)), max_size=3),
+        st.lists(
+            st.tuples(numbers, numbers, numbers, numbers, st.floats(0, 1, width=32), st.text(max_size=8)), max_size=3
+        ),
         min_size=1,
         max_size=5,
     ),
@@ -108,7 +120,8 @@ def test_detections_survive_the_table(tmp_path_factory: pytest.TempPathFactory, 
             visible=np.array([o[4] for o in objects], np.float32) if quads else None,
         )
     rows = [
-        AnnotationTable.row({"image_id": k, "image_sha256": "0", "width": 500, "height": 500}, d) for k, d in found.items()
+        AnnotationTable.row({"image_id": k, "image_sha256": "0", "width": 500, "height": 500}, d)
+        for k, d in found.items()
     ]
     AnnotationTable.write(folder / "data" / tables.shard_name("train", 0, 1), rows)
     table = AnnotationTable(folder)
