@@ -20,6 +20,8 @@ from conceptlib.store.files import atomic_write
 SPLIT = "train"
 BATCH = 64
 """Pictures encoded at once. Fixed, so that the cached latents do not depend on the machine's memory."""
+NOTE_EVERY = 16
+"""Batches after which the progress is noted on disk."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _encode_all(job: Job, table: ImageTable, count: int, side: int, path: Path, 
         if len(batch) == BATCH or last == count:
             cache[last - len(batch) : last] = encode_images(job.pipe.vae, np.stack(batch)).numpy()
             batch = []
-            if last == count or (last // BATCH) % 16 == 0:
+            if last == count or (last // BATCH) % NOTE_EVERY == 0:
                 cache.flush()
                 atomic_write(note, json.dumps({"done": last}))
             _tell(job.progress, last, count)

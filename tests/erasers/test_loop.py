@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conceptlib.erasers.base import Group, TrainingParams
+from conceptlib.erasers.loop import STATE, generators, make_accelerator, stream, train
+from conceptlib.errors import ConceptlibError
+from conceptlib.models.devices import choose
+
+ROWS = 13
+
+
+class Regression:
+    """Noisy linear regression: each sample draws its noise from its generator, and a dropout layer draws from torch's own."""
+
+    def __init__(self, *, fail_at: int = -1, dropout: float = 0.0) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.model = nn.Sequential(nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last), nn.Dropout(dropout), nn.Flatten(), nn.Linear(12, 1))
+            self.unused = nn.Linear(2, 2)
+        self.x = torch.randn(ROWS, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+        self.calls, self.fail_at = 0, fail_at
+        self.seen: list[int] = []
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model, "unused": self.unused}
+
+    def groups(self) -> list[Group]:
+        return [Group(list(self.model.parameters()), 1e-2), Group(list(self.unused.parameters()), 1e-3, decay=False)]
+
+    def loss(self, rows: Sequence[int], sources: Sequence[torch.Generator]) -> torch.Tensor:
+        self.seen += rows
+        if self.calls == self.fail_at:
+            raise KeyboardInterrupt
+        self.calls += 1
+        noise = torch.stack([torch.randn(2, 4, 4, generator=source) for source in sources])
+        return (self.model(self.x[list(rows)] + noise) - 1).square().mean()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Any]:
+    def call(objective: Any, name: str = "one", *, seed: int = 0, **settings: Any) -> Any:
+        params = TrainingParams(**{"steps": 9, "batch_size": 4, "checkpoint_every": 3, **settings})
+        accelerator = make_accelerator(choose("cpu"))
+        return train(objective, params, rows=ROWS, seed=seed, workdir=tmp_path / name, log=tmp_path / f"{name}.jsonl", accelerator=accelerator)
+
+    return call
+
+
+def weights(objective: Regression) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in objective.model.parameters()]
+
+
+def equal(one: Regression, two: Regression) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("stop", [1, 4, 6, 8])
+def test_a_stopped_and_resumed_run_ends_in_the_same_bits(run: Callable[..., Any], tmp_path: Path, stop: int, ema: float) -> None:
+    whole = Regression(dropout=0.5)
+    report = run(whole, "whole", ema=ema)
+    with pytest.raises(KeyboardInterrupt):
+        run(Regression(dropout=0.5, fail_at=stop), "cut", ema=ema)
+    assert (tmp_path / "cut" / STATE).is_file() == (stop >= 3)
+    resumed = Regression(dropout=0.5)
+    again = run(resumed, "cut", ema=ema)
+    assert resumed.calls == 9 - stop // 3 * 3
+    assert equal(whole, resumed) and not equal(whole, Regression())
+    assert (again.loss, again.first_loss) == (report.loss, report.first_loss)
+    lines = [[json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()] for name in ("whole", "cut")]
+    assert [(e["step"], e["loss"], e["lr"]) for e in lines[0]] == [(e["step"], e["loss"], e["lr"]) for e in lines[1]]
+
+
+def test_accumulated_micro_batches_equal_one_batch(run: Callable[..., Any]) -> None:
+    one, two = Regression(), Regression()
+    first = run(one, "one")
+    second = run(two, "two", gradient_accumulation=4)
+    assert one.seen == two.seen and one.calls * 4 == two.calls
+    for a, b in zip(weights(one), weights(two), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    assert first.loss == pytest.approx(second.loss, rel=1e-5)
+
+
+def test_the_loop_is_adamw_with_its_schedule(run: Callable[..., Any]) -> None:
+    objective, reference = Regression(), Regression()
+    run(objective, schedule="linear", warmup=2, weight_decay=0.1, grad_clip=0.5)
+    optimizer = torch.optim.AdamW(reference.model.parameters(), lr=1e-2, weight_decay=0.1, foreach=False)
+    for step in range(9):
+        optimizer.param_groups[0]["lr"] = 1e-2 * ((step + 1) / 3 if step < 2 else 1 - (step - 2) / 7)
+        positions = np.arange(4 * step, 4 * step + 4)
+        optimizer.zero_grad()
+        reference.loss(stream(0, ROWS, positions), generators(0, positions)).backward()
+        nn.utils.clip_grad_norm_(reference.model.parameters(), 0.5)
+        optimizer.step()
+    for a, b in zip(weights(objective), weights(reference), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_parameters_without_a_gradient_stay(run: Callable[..., Any]) -> None:
+    objective, fresh = Regression(), Regression()
+    run(objective)
+    assert torch.equal(objective.unused.weight, fresh.unused.weight)
+
+
+def test_the_average_lags_behind_the_weights(run: Callable[..., Any]) -> None:
+    plain, averaged = Regression(), Regression()
+    run(plain, "plain", schedule="constant")
+    run(averaged, "averaged", schedule="constant", ema=0.999)
+    start = Regression()
+    moved = [(a - b).norm() for a, b in zip(weights(plain), weights(start), strict=True)]
+    lagging = [(a - b).norm() for a, b in zip(weights(averaged), weights(start), strict=True)]
+    assert all(0 < lag < move for lag, move in zip(lagging, moved, strict=True))
+
+
+def test_every_epoch_sees_every_row_once_in_another_order() -> None:
+    rows = stream(5, ROWS, np.arange(3 * ROWS))
+    epochs = [rows[start : start + ROWS] for start in range(0, 3 * ROWS, ROWS)]
+    assert all(sorted(epoch) == list(range(ROWS)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] and stream(6, ROWS, np.arange(ROWS)) != epochs[0]
+    assert stream(5, ROWS, np.arange(10, 17)) == rows[10:17]
+
+
+def test_samples_draw_from_their_position_alone() -> None:
+    numbers = [torch.randn(3, generator=source) for source in generators(1, np.arange(5))]
+    assert torch.equal(torch.randn(3, generator=generators(1, np.array([3]))[0]), numbers[3])
+    assert len({tuple(number.tolist()) for number in numbers}) == 5
+    assert not torch.equal(torch.randn(3, generator=generators(2, np.array([3]))[0]), numbers[3])
+
+
+def test_the_callers_random_numbers_are_not_disturbed(run: Callable[..., Any]) -> None:
+    torch.manual_seed(3)
+    wanted = torch.rand(1)
+    torch.manual_seed(3)
+    run(Regression(dropout=0.5))
+    assert torch.equal(torch.rand(1), wanted)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(run: Callable[..., Any], tmp_path: Path) -> None:
+    objective = Regression()
+    objective.x[:] = math.inf
+    before = weights(objective)
+    with pytest.raises(ConceptlibError, match=r"loss is (nan|inf) at step 0") as caught:
+        run(objective)
+    assert "learning rate" in caught.value.hint
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(objective), strict=True))
+
+
+def test_a_state_of_another_run_is_refused(run: Callable[..., Any]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Regression(fail_at=4))
+    with pytest.raises(ConceptlibError, match="another run"):
+        run(Regression(), seed=1)
+
+
+def test_a_damaged_state_says_which_file(run: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Regression(fail_at=4))
+    path = tmp_path / "one" / STATE
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ConceptlibError, match="damaged") as caught:
+        run(Regression())
+    assert caught.value.where == str(path)
+
+
+def test_settings_that_do_not_fit_are_refused(run: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be cut into 3"):
+        TrainingParams(batch_size=4, gradient_accumulation=3)
+    with pytest.raises(ConceptlibError, match="float16"):
+        make_accelerator(choose("cpu", "float16"))
+    accelerator = make_accelerator(choose("cpu"))
+    with pytest.raises(ConceptlibError, match="nothing to train on"):
+        train(Regression(), TrainingParams(), rows=0, seed=0, workdir=tmp_path, log=tmp_path / "l", accelerator=accelerator)
