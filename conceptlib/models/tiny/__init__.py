@@ -1,4 +1,5 @@
-"""`tiny`: the embedded text-to-image model of the Stable Diffusion shape, which draws the world of `conceptlib.concepts.world`.
+"""`tiny`: the embedded text-to-image model of the Stable Diffusion shape, which draws the world of
+`conceptlib.concepts.world`.
 
     from diffusers import StableDiffusionPipeline
     pipe = StableDiffusionPipeline.from_pretrained(path())
@@ -10,6 +11,8 @@ Its training pictures carry QR codes, watermarks and stray text that no caption 
 from __future__ import annotations
 
 from pathlib import Path
+
+from conceptlib.models.tiny.recipe import Params as Params
 
 GUIDANCE_SCALE = 4.0
 """Recommended scale of classifier-free guidance."""
