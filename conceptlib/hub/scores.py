@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 SCORES, GRID = "scores.json", "grid.png"
-_REFERENCES = ("base", "oracle")  # subjects measured for comparison: not results of this model
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,9 @@ class Evaluation:
 
         found = []
         for row in self.rows():
-            if row["subject"] in _REFERENCES or not isinstance(row["value"], int | float):
+            # A suite measures the base and others beside the checkpoint: those are not results of this model.
+            own = _measured_kind(self.artifact) != "checkpoint" or str(row["subject"]).startswith("checkpoint")
+            if not own or not isinstance(row["value"], int | float):
                 continue
             details = {name: row[name] for name in ("low", "high", "n", "interval") if row.get(name) is not None}
             found.append(
@@ -97,5 +98,14 @@ def _cell(row: dict[str, Any]) -> str:
 
 def of(artifact: Artifact, store: Store, task: str = "text-to-image") -> list[Evaluation]:
     """The newest evaluation of every name that was made of `artifact`, by name."""
-    newest = {one.name: one for one in store.list(kind="evaluation", parent=artifact.id)}
+    found = store.list(kind="evaluation", parent=artifact.id)
+    newest = {one.name: one for one in found if _measured_kind(one) == artifact.kind}
     return [Evaluation(newest[name], task) for name in sorted(newest)]
+
+
+def _measured_kind(evaluation: Artifact) -> str:
+    """What an evaluation is of: a suite's parents also name the detector that counted, which was not measured."""
+    roles = evaluation.parents
+    if "checkpoint" in roles:
+        return "checkpoint"
+    return "" if any(role.startswith("images:") for role in roles) else "detector"

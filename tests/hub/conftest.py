@@ -59,11 +59,12 @@ def make_dataset(store: Store) -> Callable[..., Artifact]:
     """`make_dataset(shards=2, source="world", truth=True)`: a dataset of six pictures, four of them in train."""
 
     def make(shards: int = 2, source: str = "world", truth: bool = True, first: int = 0) -> Artifact:
-        lock = {
-            "spec": {"name": "icd-mini", "concepts": ["qr-code"], "params": {"source": source}},
-            "shards": shards,
-            "first": first,
-        }
+        ref, _, revision = source.partition("@")
+        pinned = {"kind": "dataset", "id": ref, "revision": revision} if revision else {"kind": "world"}
+        if source.startswith("/"):
+            pinned = {"kind": "folder", "sha256": "0" * 64}
+        spec = {"name": "icd-mini", "concepts": ["qr-code"], "params": {"source": source}}
+        lock = {"spec": spec, "source": pinned, "shards": shards, "first": first}
         parts = [("train", i, shards, range(4)[i::shards]) for i in range(shards)] + [("test", 0, 1, range(4, 6))]
         images: dict[str, list[dict[str, Any]]] = {}
         with store.draft("dataset", "icd-mini", lock=lock) as draft:

@@ -198,14 +198,24 @@ def test_unsafe_concepts_are_marked(make_checkpoint: Make, store: Store) -> None
     assert "not-for-all-audiences" in header(card)["tags"]
 
 
-def test_a_trained_detector(store: Store, dataset: Artifact) -> None:
+def test_a_trained_detector(store: Store, dataset: Artifact, checkpoint: Artifact) -> None:
     lock = {"spec": {"adapter": "yolo", "name": "yolo-mini"}}
     with store.draft("detector", "yolo-mini", lock=lock, parents={"dataset": dataset}) as draft:
-        (draft.path / "weights.safetensors").write_bytes(b"\0" * 64)
+        (draft.path / "model.safetensors").write_bytes(b"\0" * 64)
         detector = draft.commit(info={"labels": ["qr-code"]})
-    data = header(plan(detector, store).card)
+    own = {"detector": detector, "dataset": dataset}
+    of_a_checkpoint = {"checkpoint": checkpoint, "detector": detector}
+    for name, value, parents in (("yolo-mini/icd-mini", 0.8, own), ("geom-erasing/qr/icd", 0.03, of_a_checkpoint)):
+        with store.draft("evaluation", name, lock={}, parents=parents) as draft:
+            row = {"subject": "yolo-mini", "metric": "map50", "value": value, "low": 0.7, "high": 0.9, "n": 99}
+            (draft.path / "scores.json").write_text(json.dumps([row]))
+            draft.commit()
+    card = plan(detector, store).card
+    data = header(card)
     assert data["pipeline_tag"] == "object-detection"
     assert {"yolo", "qr-code"} <= set(data["tags"])
+    results = ModelCard(card).data.eval_results
+    assert [(one.dataset_name, one.metric_value) for one in results] == [("conceptlib suite icd-mini", 0.8)]
 
 
 def test_what_cannot_be_published(store: Store, dataset: Artifact) -> None:

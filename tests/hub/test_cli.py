@@ -44,7 +44,7 @@ def test_to_a_folder(dataset: Artifact, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_an_unknown_licence_is_told(make_dataset: object, capsys: pytest.CaptureFixture[str]) -> None:
-    dataset = make_dataset(source="org/photos")  # type: ignore[operator]
+    dataset = make_dataset(source="org/photos@abc")  # type: ignore[operator]
     _, _, err = run(capsys, dataset.ref, "--to", "org/name", "--dry-run")
     assert "warning: the licence is not known" in err
     _, out, err = run(capsys, dataset.ref, "--to", "org/name", "--dry-run", "--license", "cc-by-4.0")

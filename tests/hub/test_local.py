@@ -86,7 +86,7 @@ def test_an_empty_folder_is_used(dataset: Artifact, store: Store, out: Path) -> 
 def test_foreign_files_are_never_touched(dataset: Artifact, make_dataset: Make, store: Store, out: Path) -> None:
     out.mkdir(parents=True)
     (out / "thesis.md").write_text("mine")
-    with pytest.raises(ConceptlibError, match="files of its own.*choose another folder"):
+    with pytest.raises(ConceptlibError, match=r"files of its own.*choose another folder"):
         publish(dataset, out, store=store)
     assert files_of(out).keys() == {"thesis.md"}
     (out / "thesis.md").unlink()
@@ -153,7 +153,7 @@ def test_stopped_half_way_leaves_nothing(
 def test_stopped_between_the_renames(
     make_checkpoint: Make, store: Store, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old publication was moved aside, the process was killed: the next run begins with the old one in its place."""
+    """The old publication was moved aside, then the process was killed: the next run begins with the old one in place."""
     old, new = make_checkpoint(weights), make_checkpoint(weights, convention="model-removal")
     publish(old, out, store=store)
     out.rename(out.with_name(f".{out.name}.conceptlib-previous"))

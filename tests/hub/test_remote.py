@@ -93,7 +93,7 @@ def test_a_repository_of_something_else_is_refused(hub: LoopHub, dataset: Artifa
     repo.commit("main", {}, "emptied")
     repo.put(path, b"somebody's")
     count, written = len(repo.history()), len(hub.writes)
-    with pytest.raises(ConceptlibError, match="did not put there.*nothing was sent"):
+    with pytest.raises(ConceptlibError, match=r"did not put there.*nothing was sent"):
         publish(dataset, "org/name", store=store)
     assert (len(repo.history()), len(hub.writes)) == (count, written)
 
@@ -115,7 +115,7 @@ def test_a_card_made_by_the_hub_is_no_obstacle(hub: LoopHub, checkpoint: Artifac
     assert publish(checkpoint, "org/name", store=store).status == "published"
 
 
-# tags -------------------------------------------------------------------------------------------------------------------
+# tags ------------------------------------------------------------
 
 
 def test_a_tag_is_never_moved(hub: LoopHub, checkpoint: Artifact, make_evaluation: Make, store: Store) -> None:
@@ -155,7 +155,7 @@ def test_a_tag_set_meanwhile_elsewhere_is_told(
         publish(checkpoint, "org/name", store=store)
 
 
-# failures ---------------------------------------------------------------------------------------------------------------
+# failures ------------------------------------------------------------
 
 
 def test_stopped_at_the_commit_then_finished(hub: LoopHub, checkpoint: Artifact, store: Store) -> None:
@@ -190,7 +190,7 @@ def test_a_large_file_that_could_not_be_sent(hub: LoopHub, checkpoint: Artifact,
 
 def test_somebody_commits_meanwhile(hub: LoopHub, checkpoint: Artifact, store: Store) -> None:
     hub.fail("POST", r"/commit/", 412)
-    with pytest.raises(ConceptlibError, match="somebody else changed the repository.*run the same command again"):
+    with pytest.raises(ConceptlibError, match=r"somebody else changed the repository.*run the same command again"):
         publish(checkpoint, "org/name", store=store)
 
 
@@ -226,7 +226,7 @@ def test_large_files_are_compared_by_the_hubs_hash(
     assert repo.files[WEIGHTS].sha256 != "0" * 64
 
 
-# Xet --------------------------------------------------------------------------------------------------------------------
+# Xet ------------------------------------------------------------
 
 
 def test_xet(hub: LoopHub, use_xet: None, dataset: Artifact, store: Store) -> None:
@@ -261,7 +261,7 @@ def test_xet_rides_out_a_short_503(hub: LoopHub, use_xet: None, checkpoint: Arti
     assert commits(hub) == 1
 
 
-# access -----------------------------------------------------------------------------------------------------------------
+# access ------------------------------------------------------------
 
 
 def test_private_and_gated(hub: LoopHub, checkpoint: Artifact, store: Store) -> None:
@@ -288,7 +288,7 @@ def test_not_logged_in(hub: LoopHub, checkpoint: Artifact, store: Store, monkeyp
 
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nonexistent/token")
-    with pytest.raises(ConceptlibError, match="not logged in.*hf auth login"):
+    with pytest.raises(ConceptlibError, match=r"not logged in.*hf auth login"):
         publish(checkpoint, "org/name", store=store)
     assert hub.requests == []
     assert publish(checkpoint, "org/name", store=store, token=TOKEN).status == "published"

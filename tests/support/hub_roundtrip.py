@@ -1,9 +1,9 @@
-"""Run by tests/hub/test_roundtrip.py in a process of its own, since HF_ENDPOINT and HF_HUB_DISABLE_XET are read at import.
+"""Run by tests/hub/test_roundtrip.py in a process of its own: HF_ENDPOINT and HF_HUB_DISABLE_XET are read at import.
 
     python -m tests.support.hub_roundtrip DATASET CHECKPOINT LORA
 
-Publishes the three artifacts to the Hub that HF_ENDPOINT names, loads them from there the way their cards say, and prints what it found
-as JSON.
+Publishes the three artifacts to the Hub that HF_ENDPOINT names, loads them from there the way their cards say, and
+prints what it found as JSON.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(dataset: str, checkpoint: str, lora: str) -> None:
         "adapters": adapted["pipe"].get_active_adapters(),
         "token": table[tokenizer.convert_tokens_to_ids("<l{0,0}>")].tolist(),
     }
-    print(json.dumps(report))
+    sys.stdout.write(json.dumps(report) + "\n")
 
 
 if __name__ == "__main__":

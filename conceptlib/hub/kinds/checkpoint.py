@@ -149,13 +149,7 @@ def _card(
 
 def _usage(described: Description, target: str) -> str:
     """How to load it, with conceptlib and without."""
-    folder = f'"{target}"' if target.startswith("./") else f'snapshot_download("{target}")'
-    ours = [
-        "import conceptlib",
-        *([] if target.startswith("./") else ["from huggingface_hub import snapshot_download"]),
-        "",
-    ]
-    ours += [f"pipe = conceptlib.load({folder})", 'image = pipe("a photo of a bicycle").images[0]']
+    ours = f'import conceptlib\n\npipe = conceptlib.load("{target}")\nimage = pipe("a photo of a bicycle").images[0]'
     text = "## Use it\n\nWith conceptlib, which sets the negative prompt by itself:\n\n" + cards.fenced(
         "\n".join(ours), "python"
     )

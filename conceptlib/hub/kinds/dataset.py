@@ -18,7 +18,7 @@ from conceptlib.store import Artifact, Store
 REPO_TYPE = "dataset"
 
 _TRUTH = "truth"
-_HUB_SOURCE = re.compile(r"(?!\.)[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(?:@.+)?")
+_HUB_SOURCE = re.compile(r"(?!\.)[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 _COLUMNS = {
     "image_id": "unique id of the row; joins the annotations",
     "image": "the encoded picture",
@@ -99,19 +99,14 @@ def _is_shard(path: str) -> bool:
 
 
 def _source(artifact: Artifact) -> str:
-    """What the pictures were made from: "world", a Hub id, or "" for anything private to this machine."""
-    found: list[str] = []
-
-    def look(value: Any) -> None:
-        if isinstance(value, dict):
-            if isinstance(value.get("source"), str):
-                found.append(value["source"])
-            for item in value.values():
-                look(item)
-
-    look(artifact.lock)
-    source = found[0] if found else ""
-    return source if source == "world" or _HUB_SOURCE.fullmatch(source) else ""
+    """What the pictures were made from: "world", a Hub id (with revision), or "" for what only this machine has."""
+    source = artifact.lock.get("source")
+    if not isinstance(source, dict):
+        return ""
+    if source.get("kind") == "world":
+        return "world"
+    ref, revision = str(source.get("id") or ""), str(source.get("revision") or "")
+    return (f"{ref}@{revision}" if revision else ref) if _HUB_SOURCE.fullmatch(ref) else ""
 
 
 def _card(artifact: Artifact, store: Store, configs: Sequence[Config], target: str, license: str | None) -> str:
