@@ -153,7 +153,7 @@ def test_stopped_half_way_leaves_nothing(
 def test_stopped_between_the_renames(
     make_checkpoint: Make, store: Store, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old publication was moved aside, then the process was killed: the next run begins with the old one in place."""
+    """The old publication was moved aside, then the process was killed: the next run finds the old one again."""
     old, new = make_checkpoint(weights), make_checkpoint(weights, convention="model-removal")
     publish(old, out, store=store)
     out.rename(out.with_name(f".{out.name}.conceptlib-previous"))
