@@ -11,8 +11,16 @@ from conceptlib.cli import output
 @click.argument("recipe")
 @output.overrides_argument
 @click.option("--data", metavar="DATASET", help="The polluted dataset or generated images: a name or id.")
-@click.option("--annotations", metavar="NAME", help="A detector's name (its newest set of that dataset), `truth`, or an id.")
-@click.option("--base", metavar="MODEL", default="tiny", show_default=True, help="tiny, a diffusers folder, or org/name[@revision].")
+@click.option(
+    "--annotations", metavar="NAME", help="A detector's name (its newest set of that dataset), `truth`, or an id."
+)
+@click.option(
+    "--base",
+    metavar="MODEL",
+    default="tiny",
+    show_default=True,
+    help="tiny, a diffusers folder, or org/name[@revision].",
+)
 @output.device_option
 @output.dtype_option
 @output.options

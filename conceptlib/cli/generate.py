@@ -11,13 +11,19 @@ from conceptlib.cli import output
 @click.argument("checkpoint")
 @click.argument("prompt")
 @click.option("--n", "count", type=click.IntRange(1, 256), default=4, show_default=True, help="Pictures.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first; each next one counts up.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first; each next one counts up."
+)
 @click.option("--out", "path", metavar="FILE", default="generated.png", show_default=True, help="PNG file to write.")
 @click.option("--compare", "mode", flag_value="compare", help="Two rows: the base as it was, and with erasure.")
 @click.option("--without-erasure", "mode", flag_value="without", help="Draw with the base that was erased from.")
 @click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Denoising steps.")
-@click.option("--guidance", type=click.FloatRange(min=0), default=None, help="Guidance scale; the model's usual one by default.")
-@click.option("--base", metavar="MODEL", default=None, help="Use this base instead of the one that the checkpoint names.")
+@click.option(
+    "--guidance", type=click.FloatRange(min=0), default=None, help="Guidance scale; the model's usual one by default."
+)
+@click.option(
+    "--base", metavar="MODEL", default=None, help="Use this base instead of the one that the checkpoint names."
+)
 @output.device_option
 @output.dtype_option
 @output.options

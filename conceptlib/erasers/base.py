@@ -2,7 +2,8 @@
 
 A module of `conceptlib.erasers.methods` has
 
-* `Params`, a `conceptlib.specs.params.Params` (or `TrainingParams` for methods that use the shared loop); importing the module must
+* `Params`, a `conceptlib.specs.params.Params` (or `TrainingParams` for methods that use the shared loop); importing the
+module must
   not import torch;
 * `needs(params) -> frozenset[str]`: which of "data" and "annotations" the method reads;
 * `run(job) -> Result`: change `job.pipe` in place and say what was changed.
@@ -33,7 +34,9 @@ Adapter = Literal["full", "lora", "embeddings"]
 
 
 class TrainingParams(Params):
-    """Settings of the shared training loop. `batch_size` is what one optimiser step sees in all, however it is cut up."""
+    """Settings of the shared training loop. `batch_size` is what one optimiser step sees in all, however it is cut
+    up.
+    """
 
     steps: PositiveInt = 1000
     batch_size: PositiveInt = 32
@@ -49,7 +52,8 @@ class TrainingParams(Params):
     def _whole_micro_batches(self) -> TrainingParams:
         if self.batch_size % self.gradient_accumulation:
             raise ValueError(
-                f"batch_size {self.batch_size} cannot be cut into {self.gradient_accumulation} equal parts (gradient_accumulation)"
+                f"batch_size {self.batch_size} cannot be cut into {self.gradient_accumulation} equal parts "
+                "(gradient_accumulation)"
             )
         return self
 
@@ -58,8 +62,9 @@ class TrainingParams(Params):
 class Job:
     """One erasure, resolved: what `run` works on.
 
-    `pipe` holds the base's weights on `placement`'s device, gradients off. `workdir` outlives an interruption and is removed when the
-    checkpoint is committed; `log` is a JSON-lines file that stays in the checkpoint. `accelerator` is accelerate's.
+    `pipe` holds the base's weights on `placement`'s device, gradients off. `workdir` outlives an interruption and is
+    removed when the checkpoint is committed; `log` is a JSON-lines file that stays in the checkpoint. `accelerator` is
+    accelerate's.
     """
 
     params: Any
@@ -79,9 +84,9 @@ class Job:
 class Result:
     """What `run` did to the pipeline.
 
-    adapter: `full` (any weight may have changed), `lora` (peft adapters on the UNet, perhaps on the text encoder) or `embeddings`
-    (nothing but new rows of the embedding table). tokens: strings added to the tokenizer. convention: the paper's or release's
-    variant of the formula. info: numbers for the manifest.
+    adapter: `full` (any weight may have changed), `lora` (peft adapters on the UNet, perhaps on the text encoder) or
+    `embeddings` (nothing but new rows of the embedding table). tokens: strings added to the tokenizer. convention: the
+    paper's or release's variant of the formula. info: numbers for the manifest.
     """
 
     adapter: Adapter
@@ -112,7 +117,9 @@ class Objective(Protocol):
         ...
 
     def loss(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> torch.Tensor:
-        """The mean loss over samples: `rows[i]` indexes the data, `generators[i]` (CPU) is the source of its random numbers."""
+        """The mean loss over samples: `rows[i]` indexes the data, `generators[i]` (CPU) is the source of its random
+        numbers.
+        """
         ...
 
 

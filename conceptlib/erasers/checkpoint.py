@@ -1,8 +1,8 @@
 """Checkpoints of erased models: written in the formats that diffusers reads, and opened with their negative prompt set.
 
-    pipe = conceptlib.load("geom-erasing/qr")           # or an artifact, a folder, or the Hub id of a published checkpoint
-    pipe("a red circle on grey")                        # the negative prompt is applied
-    pipe("a red circle on grey", negative_prompt="")    # and here it is not
+pipe = conceptlib.load("geom-erasing/qr")           # or an artifact, a folder, or the Hub id of a published checkpoint
+pipe("a red circle on grey")                        # the negative prompt is applied
+pipe("a red circle on grey", negative_prompt="")    # and here it is not
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ ADAPTERS = ("full", "lora", "embeddings")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`checkpoint.json`: what the folder holds and how to use it. `base` is `base_lock`'s answer for what it was trained on."""
+    """`checkpoint.json`: what the folder holds and how to use it. `base` is `base_lock`'s answer for what it was
+    trained on.
+    """
 
     recipe: str
     method: str
@@ -54,9 +56,13 @@ class Checkpoint:
             raw = json.loads(path.read_text(encoding="utf-8"))
             found = cls(**{**raw, "concepts": tuple(raw["concepts"]), "tokens": tuple(raw["tokens"])})
         except FileNotFoundError as error:
-            raise ConceptlibError("this folder holds no checkpoint", where=str(path), hint="`conceptlib erase` makes one") from error
+            raise ConceptlibError(
+                "this folder holds no checkpoint", where=str(path), hint="`conceptlib erase` makes one"
+            ) from error
         except (ValueError, TypeError, KeyError) as error:
-            raise ConceptlibError("this checkpoint.json cannot be read", where=str(path), hint=f"{error}; a newer version?") from error
+            raise ConceptlibError(
+                "this checkpoint.json cannot be read", where=str(path), hint=f"{error}; a newer version?"
+            ) from error
         if found.adapter not in ADAPTERS:
             raise ConceptlibError(f"unknown adapter {found.adapter!r}", where=str(path), hint="update conceptlib")
         return found
@@ -152,13 +158,14 @@ def load(
     """Open a checkpoint as a pipeline whose negative prompt is set (`pipe.negative_prompt_default`).
 
     Args:
-        ref: a checkpoint's name, id, artifact or folder, or the Hub id (`org/name[@revision]`) of a published one. A base (`tiny`, a diffusers
-            folder, a Hub id) opens too, with no default negative prompt.
+        ref: a checkpoint's name, id, artifact or folder, or the Hub id (`org/name[@revision]`) of a published one. A
+            base (`tiny`, a diffusers folder, a Hub id) opens too, with no default negative prompt.
         base: what to apply a `lora` or `embeddings` checkpoint to, instead of the very base that it was trained on.
         store: where names are looked up.
 
     Raises:
-        ConceptlibError: nothing by that name; a tensor that is missing, left over or of another shape; a base that is not here, or
+        ConceptlibError: nothing by that name; a tensor that is missing, left over or of another shape; a base that is
+        not here, or
             that is not the one that the checkpoint was trained on (unless `base` says so).
     """
     placement = choose(device, dtype)
@@ -168,7 +175,9 @@ def load(
     record = Checkpoint.read(folder)
     if record.adapter == "full":
         if base is not None:
-            raise ConceptlibError("a full checkpoint takes no base: it holds the whole model", where=str(folder), hint="leave base out")
+            raise ConceptlibError(
+                "a full checkpoint takes no base: it holds the whole model", where=str(folder), hint="leave base out"
+            )
         pipe = load_source(resolve_base(folder), placement)
         _check_tokens(pipe, _learned(folder, record), folder)
         return _dressed(pipe, record, placement)
@@ -207,9 +216,16 @@ def find(ref: str | Path | Artifact, store: Store | None = None) -> Path | None:
 
 
 def _published(text: str) -> Path | None:
-    """The local copy of a checkpoint on the Hub, a folder without `checkpoint.json` for a plain model; None if there is no such repository."""
+    """The local copy of a checkpoint on the Hub, a folder without `checkpoint.json` for a plain model; None if there is
+    no such repository.
+    """
     from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RemoteEntryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RemoteEntryNotFoundError,
+    )
 
     name, _, revision = text.partition("@")
     if name.count("/") != 1:
@@ -221,7 +237,9 @@ def _published(text: str) -> Path | None:
         return Path(hf_hub_download(name, "model_index.json", revision=revision or None)).parent
     except LocalEntryNotFoundError:  # offline: the repository may still be in the cache, as a plain model
         try:
-            return Path(hf_hub_download(name, "model_index.json", revision=revision or None, local_files_only=True)).parent
+            return Path(
+                hf_hub_download(name, "model_index.json", revision=revision or None, local_files_only=True)
+            ).parent
         except LocalEntryNotFoundError:
             return None
     except (HfHubHTTPError, HFValidationError, OSError):
@@ -237,11 +255,14 @@ def _base_for(record: Checkpoint, base: str | Path | None, folder: Path) -> str:
         here = base_lock(wanted)
     except ConceptlibError as error:
         raise ConceptlibError(
-            f"this checkpoint needs its base, {wanted}: {error.what}", where=str(folder), hint="say base= (--base) if it is elsewhere"
+            f"this checkpoint needs its base, {wanted}: {error.what}",
+            where=str(folder),
+            hint="say base= (--base) if it is elsewhere",
         ) from error
     if sha256 and here["sha256"] != sha256:
         raise ConceptlibError(
-            f"the base {ref} has changed since this checkpoint was trained on it ({sha256[:12]}, now {str(here['sha256'])[:12]})",
+            f"the base {ref} has changed since this checkpoint was trained on it "
+            f"({sha256[:12]}, now {str(here['sha256'])[:12]})",
             where=str(folder),
             hint="erase again, or say base= (--base) to apply it all the same",
         )
@@ -258,11 +279,15 @@ def _learned(folder: Path, record: Checkpoint) -> dict[str, torch.Tensor]:
     try:
         rows: dict[str, torch.Tensor] = load_file(folder / LEARNED_EMBEDS)
     except (OSError, SafetensorError) as error:
-        raise ConceptlibError("the learned embeddings cannot be read", where=str(folder / LEARNED_EMBEDS), hint=str(error)) from error
+        raise ConceptlibError(
+            "the learned embeddings cannot be read", where=str(folder / LEARNED_EMBEDS), hint=str(error)
+        ) from error
     odd = set(rows) ^ set(record.tokens)
     if odd:
         raise ConceptlibError(
-            f"learned embeddings and tokens differ: {', '.join(sorted(odd)[:3])}", where=str(folder), hint="the checkpoint is incomplete"
+            f"learned embeddings and tokens differ: {', '.join(sorted(odd)[:3])}",
+            where=str(folder),
+            hint="the checkpoint is incomplete",
         )
     return {token: rows[token] for token in record.tokens}
 
@@ -274,7 +299,9 @@ def _check_tokens(pipe: Any, learned: dict[str, torch.Tensor], folder: Path) -> 
     for (token, row), index in zip(learned.items(), ids, strict=True):
         if index >= len(table) or not torch.equal(table[index].cpu(), row.to(table.dtype)):
             raise ConceptlibError(
-                f"the text encoder's row for {token} is not the learned one", where=str(folder), hint="the checkpoint's files do not belong together"
+                f"the text encoder's row for {token} is not the learned one",
+                where=str(folder),
+                hint="the checkpoint's files do not belong together",
             )
 
 
@@ -285,7 +312,9 @@ def _lora_state(module: Any) -> dict[str, torch.Tensor] | None:
     from peft.utils import get_peft_model_state_dict
 
     # The new tokens' rows are in learned_embeds.safetensors, not here.
-    state: dict[str, torch.Tensor] = convert_state_dict_to_diffusers(get_peft_model_state_dict(module, save_embedding_layers=False))
+    state: dict[str, torch.Tensor] = convert_state_dict_to_diffusers(
+        get_peft_model_state_dict(module, save_embedding_layers=False)
+    )
     return state
 
 
@@ -299,7 +328,9 @@ def _load_lora(pipe: Any, folder: Path) -> None:
     loaded = sum(".lora_" in name for module in (pipe.unet, pipe.text_encoder) for name in module.state_dict())
     if loaded != written:
         raise ConceptlibError(
-            f"{written} LoRA tensors in the file, {loaded} in the model", where=str(folder / LORA), hint="this base has other layers"
+            f"{written} LoRA tensors in the file, {loaded} in the model",
+            where=str(folder / LORA),
+            hint="this base has other layers",
         )
 
 

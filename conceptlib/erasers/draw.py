@@ -43,7 +43,11 @@ class Drawing:
         """
         target = Path(path).expanduser().absolute()
         if target.suffix.lower() not in SUFFIXES:
-            raise ConceptlibError(f"cannot write a {target.suffix or 'nameless'} file", where=str(target), hint="use a name that ends in .png")
+            raise ConceptlibError(
+                f"cannot write a {target.suffix or 'nameless'} file",
+                where=str(target),
+                hint="use a name that ends in .png",
+            )
         with atomic_path(target) as temporary:
             self.image().save(temporary, "PNG")
         return target
@@ -68,7 +72,8 @@ def draw(
 
     Args:
         source: a checkpoint, or a base (then `mode` must be `with`).
-        mode: `with` erasure, `without` (the base), or `compare`: the base above, the checkpoint below, from the same noise.
+        mode: `with` erasure, `without` (the base), or `compare`: the base above, the checkpoint below, from the same
+            noise.
         base: instead of the base that the checkpoint names.
 
     Raises:
@@ -76,7 +81,9 @@ def draw(
     """
     folder = find(source, store)
     if folder is None and mode != "with":
-        raise ConceptlibError(f"{source} is a base: there is nothing erased to compare", hint="name a checkpoint, or leave the option out")
+        raise ConceptlibError(
+            f"{source} is a base: there is nothing erased to compare", hint="name a checkpoint, or leave the option out"
+        )
     record = Checkpoint.read(folder) if folder else None
     named = record.base if record else {}
     origin = base or (f"{named['ref']}@{named['revision']}" if named.get("revision") else str(named.get("ref")))
@@ -84,10 +91,16 @@ def draw(
     rows, pixels, negative = [], [], ""
     for erased in {"with": (True,), "without": (False,), "compare": (False, True)}[mode]:
         pipe = load(
-            source if erased else origin, base=base if erased and adapted else None, device=device, dtype=dtype, store=store
+            source if erased else origin,
+            base=base if erased and adapted else None,
+            device=device,
+            dtype=dtype,
+            store=store,
         )
         rows.append((record.recipe if record else str(source)) if erased else f"{origin} (without erasure)")
         negative = pipe.negative_prompt_default
         seeds = range(seed, seed + count)
-        pixels.append(sample(pipe, [prompt] * count, list(seeds), num_steps=steps, guidance_scale=guidance, progress=progress))
+        pixels.append(
+            sample(pipe, [prompt] * count, list(seeds), num_steps=steps, guidance_scale=guidance, progress=progress)
+        )
     return Drawing(np.stack(pixels), tuple(rows), negative)

@@ -39,8 +39,8 @@ def erase(
 ) -> Artifact:
     """Erase the recipe's concepts from a base.
 
-    Stopped at any point, the same call goes on from the last saved step; done already, it returns what is there. Under `accelerate launch`
-    all processes call it alike.
+    Stopped at any point, the same call goes on from the last saved step; done already, it returns what is there. Under
+    `accelerate launch` all processes call it alike.
 
     Args:
         recipe: a recipe's name (`geom-erasing/qr`) or a YAML file.
@@ -55,7 +55,8 @@ def erase(
         The `checkpoint` artifact. `info` has steps, loss, seconds, peak memory, and how many prompts overflowed.
 
     Raises:
-        ConceptlibError: inputs that are missing, or of another dataset, or lack the concept; an unusable base; a loss that is not finite.
+        ConceptlibError: inputs that are missing, or of another dataset, or lack the concept; an unusable base; a loss
+        that is not finite.
     """
     store = store or Store()
     spec = load_spec("recipe", recipe, overrides)
@@ -76,7 +77,8 @@ def erase(
     )
 
     def work(folder: Path) -> Result:
-        # Weights are loaded whole: what is trained or saved must not have been rounded. Autocast makes the forwards fast.
+        # Weights are loaded whole: what is trained or saved must not have been rounded. Autocast makes the forwards
+        # fast.
         pipe = load_source(resolve_base(base), Placement(placement.device, torch.float32, placement.channels_last))
         job = Job(
             params=spec.params,
@@ -105,7 +107,12 @@ def erase(
         draft.path.mkdir(parents=True, exist_ok=True)
         result = work(draft.path)
         shutil.rmtree(draft.path / _WORK, ignore_errors=True)
-        info = {**result.info, "adapter": result.adapter, "negative_prompt": result.negative_prompt, "device": str(placement.device)}
+        info = {
+            **result.info,
+            "adapter": result.adapter,
+            "negative_prompt": result.negative_prompt,
+            "device": str(placement.device),
+        }
         artifact = draft.commit(info=info, volatile=(LOG,))
     _announce(accelerator, artifact, artifact.path)
     return artifact
@@ -135,7 +142,9 @@ def _data(store: Store, ref: str | Artifact | None) -> Artifact | None:
         return None
     found = ref if isinstance(ref, Artifact) else _either(store, ref)
     if found.kind not in {"dataset", "images"}:
-        raise ConceptlibError(f"{found.ref} is of kind {found.kind}", where="data", hint="give a dataset or generated images")
+        raise ConceptlibError(
+            f"{found.ref} is of kind {found.kind}", where="data", hint="give a dataset or generated images"
+        )
     return found
 
 
@@ -159,7 +168,9 @@ def _annotations(store: Store, ref: str | Artifact | None, data: Artifact | None
             return own[-1]
         if _is_name(ref) and store.list(kind="annotations", name=ref):
             raise ConceptlibError(
-                f"{ref} has not annotated {data.ref}", where="annotations", hint=f"conceptlib annotate {data.ref} --detector {ref}"
+                f"{ref} has not annotated {data.ref}",
+                where="annotations",
+                hint=f"conceptlib annotate {data.ref} --detector {ref}",
             )
     return store.get(ref, kind="annotations")
 
@@ -173,5 +184,6 @@ def _check_needs(needs: frozenset[str], given: dict[str, Artifact | None], recip
     if missing:
         options = {"data": "--data DATASET", "annotations": "--annotations DETECTOR (or truth)"}
         raise ConceptlibError(
-            f"the recipe {recipe} needs {' and '.join(missing)}", hint=f"add {' '.join(options[name] for name in missing)}"
+            f"the recipe {recipe} needs {' and '.join(missing)}",
+            hint=f"add {' '.join(options[name] for name in missing)}",
         )

@@ -1,4 +1,6 @@
-"""The training data of a method: a dataset's captions and cached latents, and where the concept sits in each picture."""
+"""The training data of a method: a dataset's captions and cached latents, and where the concept sits in each
+picture.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ NOTE_EVERY = 16
 class Examples:
     """N training pictures, cut to squares of `side` pixels.
 
-    captions: N strings. boxes: for each picture `{concept name: float32 (M, 4) xyxy}`, concepts that are not in it left out.
+    captions: N strings. boxes: for each picture `{concept name: float32 (M, 4) xyxy}`, concepts that are not in it left
+        out.
     latents: float32 (N, C, h, w), memory-mapped.
     """
 
@@ -55,7 +58,8 @@ def gather(job: Job, *, side: int, min_score: float, located: bool) -> Examples:
         located: whether the method needs boxes at all.
 
     Raises:
-        ConceptlibError: annotations that belong to another dataset or lack a picture, no train split, or no picture with the concept.
+        ConceptlibError: annotations that belong to another dataset or lack a picture, no train split, or no picture
+        with the concept.
     """
     assert job.data is not None  # `erase` checks what a method needs
     table = ImageTable(job.data)
@@ -66,7 +70,9 @@ def gather(job: Job, *, side: int, min_score: float, located: bool) -> Examples:
         captions.append(row["caption"] or "")
         if located and row["image_id"] not in found:
             raise ConceptlibError(
-                f"the annotations have no row for image {row['image_id']}", where=_name(job), hint="annotate the dataset again"
+                f"the annotations have no row for image {row['image_id']}",
+                where=_name(job),
+                hint="annotate the dataset again",
             )
         own = found.get(row["image_id"], {})
         moved = {name: fit_boxes(own[name], row["width"], row["height"], side) for name in own}
@@ -89,7 +95,7 @@ def _boxes(job: Job, names: Sequence[str], min_score: float) -> dict[str, dict[s
     assert job.annotations is not None and job.data is not None
     if job.annotations.parents.get("dataset") != job.data.id:
         raise ConceptlibError(
-            f"these annotations are of another dataset ({job.annotations.parents.get('dataset')}), not of {job.data.ref}",
+            f"these annotations are of another dataset, {job.annotations.parents.get('dataset')}, not {job.data.ref}",
             where=_name(job),
             hint=f"conceptlib annotate {job.data.ref} --detector {job.annotations.name}",
         )

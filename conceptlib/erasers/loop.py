@@ -1,11 +1,13 @@
 """The training loop that every trained method shares.
 
-What a step sees is decided by the seed and the step alone: the rows come from one permutation an epoch, and every sample draws its noise,
-timestep and dropout from a generator of its own. So a run does not depend on how its batch is cut into micro-batches and processes,
-and one that is stopped and resumed ends, on a CPU, in the same bits as one that was not.
+What a step sees is decided by the seed and the step alone: the rows come from one permutation an epoch, and every
+sample draws its noise, timestep and dropout from a generator of its own. So a run does not depend on how its batch is
+cut into micro-batches and processes, and one that is stopped and resumed ends, on a CPU, in the same bits as one that
+was not.
 
-`accelerate launch` works: each process takes its share of every batch. The state that a run resumes from is one safetensors file
-(weights, optimiser moments, EMA) that is replaced atomically; there is no state of random generators to keep.
+`accelerate launch` works: each process takes its share of every batch. The state that a run resumes from is one
+safetensors file (weights, optimiser moments, EMA) that is replaced atomically; there is no state of random generators
+to keep.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ STATE = "state.safetensors"
 
 @dataclass(frozen=True)
 class Report:
-    """How a run went. `loss` is the mean over the last tenth of the steps; `peak_memory_mb` of the device, or of the process on a CPU."""
+    """How a run went. `loss` is the mean over the last tenth of the steps; `peak_memory_mb` of the device, or of the
+    process on a CPU.
+    """
 
     steps: int
     loss: float
@@ -63,7 +67,9 @@ def make_accelerator(placement: Any) -> Any:
     from accelerate.utils import DistributedDataParallelKwargs
 
     if placement.dtype == torch.float16:
-        raise ConceptlibError("training in float16 is not supported", where="dtype", hint="use --dtype bfloat16 or float32")
+        raise ConceptlibError(
+            "training in float16 is not supported", where="dtype", hint="use --dtype bfloat16 or float32"
+        )
     return Accelerator(
         mixed_precision="bf16" if placement.dtype == torch.bfloat16 else "no",
         cpu=placement.device.type == "cpu",
@@ -86,7 +92,8 @@ def train(
     """Train `objective` on `rows` samples; resumes from `workdir` if a state lies there.
 
     Args:
-        objective: see `Objective`; its parameters end as the trained weights (their moving average if `params.ema` > 0).
+        objective: see `Objective`; its parameters end as the trained weights (their moving average if `params.ema` >
+            0).
         rows: how many samples the data has; `Objective.loss` is given indices below it.
         seed: decides order, noise, timesteps and dropout.
         workdir: where the state is kept, every `params.checkpoint_every` steps.
@@ -95,7 +102,8 @@ def train(
         progress: called with ("train", steps done, steps).
 
     Raises:
-        ConceptlibError: no data, a batch that the processes cannot share equally, a loss that is not finite, or a state of another run.
+        ConceptlibError: no data, a batch that the processes cannot share equally, a loss that is not finite, or a state
+        of another run.
     """
     if rows < 1:
         raise ConceptlibError("there is nothing to train on", hint="check the dataset and its train split")
@@ -122,7 +130,7 @@ def train(
                 raise ConceptlibError(
                     f"the loss is {loss} at step {step}",
                     where=f"lr {run.lr(step):.3g}",
-                    hint="lower the learning rates, or add warm-up steps; the last good state is kept and a rerun starts from it",
+                    hint="lower the learning rates or add warm-up steps",
                 )
             lines.add({"step": step, "loss": loss, "lr": run.lr(step), "seconds": round(time.monotonic() - before, 4)})
             if progress is not None and accelerator.is_main_process:
@@ -139,7 +147,9 @@ def train(
 
 
 class _Module(nn.Module):
-    """An objective as the one module that accelerate wraps: gradients of all its parts meet when `forward` is differentiated."""
+    """An objective as the one module that accelerate wraps: gradients of all its parts meet when `forward` is
+    differentiated.
+    """
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
@@ -161,7 +171,11 @@ class _Run:
         self._lrs = [group.lr for group in groups]
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": list(group.parameters), "lr": group.lr, "weight_decay": params.weight_decay if group.decay else 0.0}
+                {
+                    "params": list(group.parameters),
+                    "lr": group.lr,
+                    "weight_decay": params.weight_decay if group.decay else 0.0,
+                }
                 for group in groups
             ],
             fused=accelerator.device.type in {"cpu", "cuda"},
@@ -238,9 +252,11 @@ class _Run:
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata()
-                saved = {name: file.get_tensor(name) for name in file.keys()}
+                saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
         except SafetensorError as error:
-            raise ConceptlibError("the saved state is damaged", where=str(path), hint="delete it to start over") from error
+            raise ConceptlibError(
+                "the saved state is damaged", where=str(path), hint="delete it to start over"
+            ) from error
         for parameter in self.named.values():
             # Same strides as the parameter: the fused kernel walks both in memory order.
             moments = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
@@ -249,7 +265,9 @@ class _Run:
             if name not in saved and name.endswith((".exp_avg", ".exp_avg_sq", ".step")):
                 continue
             if name not in saved or saved[name].shape != tensor.shape or metadata.get("seed") != str(self.seed):
-                raise ConceptlibError("the saved state belongs to another run", where=str(path), hint="delete it to start over")
+                raise ConceptlibError(
+                    "the saved state belongs to another run", where=str(path), hint="delete it to start over"
+                )
             with torch.no_grad():
                 tensor.copy_(saved[name])
         for name, parameter in self.named.items():
@@ -260,7 +278,9 @@ class _Run:
     def _tensors(self) -> dict[str, torch.Tensor]:
         found = {f"weight.{name}": parameter.data for name, parameter in self.named.items()}
         for name, parameter in self.named.items():
-            found.update({f"adam.{name}.{key}": value for key, value in self.optimizer.state.get(parameter, {}).items()})
+            found.update(
+                {f"adam.{name}.{key}": value for key, value in self.optimizer.state.get(parameter, {}).items()}
+            )
         return found | {f"ema.{name}": average for name, average in zip(self.named, self.ema, strict=False)}
 
 

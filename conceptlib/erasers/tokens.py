@@ -1,4 +1,6 @@
-"""New tokens: rows of the embedding table that are trained while the old ones stay as they are, and the prompts that use them."""
+"""New tokens: rows of the embedding table that are trained while the old ones stay as they are, and the prompts that
+use them.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,13 @@ _RESERVED = 8
 class SplitEmbedding(nn.Module):
     """An embedding table whose new rows are a parameter of their own.
 
-    The optimiser never sees the old rows, so neither weight decay nor momentum can move them, and no gradient of the size of the whole
-    table is ever made.
+    The optimiser never sees the old rows, so neither weight decay nor momentum can move them, and no gradient of the
+    size of the whole table is ever made.
 
     Args:
         table: the old table, `nn.Embedding` (V, D); left untouched.
-        ids: token id of each new row, distinct; they may lie inside the old table (tokens that a base has already) or beyond it.
+        ids: token id of each new row, distinct; they may lie inside the old table (tokens that a base has already) or
+            beyond it.
         rows: (K, D), where the new rows start.
     """
 
@@ -53,7 +56,9 @@ class SplitEmbedding(nn.Module):
 
     def merged(self) -> nn.Embedding:
         """One ordinary table (max id + 1, D) with the new rows in their places; the old ones byte for byte."""
-        table = nn.Embedding(len(self.row_of), self.table.embedding_dim, dtype=self.table.weight.dtype, device=self.table.weight.device)
+        table = nn.Embedding(
+            len(self.row_of), self.table.embedding_dim, dtype=self.table.weight.dtype, device=self.table.weight.device
+        )
         with torch.no_grad():
             table.weight[: self.table.num_embeddings] = self.table.weight
             table.weight[self.ids] = self.rows.to(table.weight.dtype)
@@ -61,7 +66,9 @@ class SplitEmbedding(nn.Module):
 
 
 def add_tokens(tokenizer: Any, tokens: Sequence[str]) -> list[int]:
-    """Add tokens that are matched as they are written, wherever they stand; returns the id of each. Known ones are kept."""
+    """Add tokens that are matched as they are written, wherever they stand; returns the id of each. Known ones are
+    kept.
+    """
     from tokenizers import AddedToken
 
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in tokens])
@@ -90,14 +97,16 @@ def set_rows(pipe: Any, learned: dict[str, torch.Tensor]) -> None:
     wrong = [token for token, row in learned.items() if tuple(row.shape) != (width,)]
     if wrong:
         raise ConceptlibError(
-            f"the token {wrong[0]} has {tuple(learned[wrong[0]].shape)[-1]} numbers, this base's text encoder wants {width}",
+            f"the token {wrong[0]} has {learned[wrong[0]].shape[-1]} numbers, this base's text encoder wants {width}",
             hint="use the base that the checkpoint was trained on",
         )
     unknown = pipe.tokenizer.unk_token_id
     ids = [int(index) for index in pipe.tokenizer.convert_tokens_to_ids(list(learned))]
     missing = [token for token, index in zip(learned, ids, strict=True) if index == unknown]
     if missing:
-        raise ConceptlibError(f"the tokenizer lacks the learned token {missing[0]}", hint="the checkpoint is incomplete")
+        raise ConceptlibError(
+            f"the tokenizer lacks the learned token {missing[0]}", hint="the checkpoint is incomplete"
+        )
     split_table(pipe.text_encoder, ids, torch.stack(list(learned.values())))
     merge_table(pipe.text_encoder)
 
@@ -115,8 +124,9 @@ def initial_rows(pipe: Any, grid: Grid, init: str, phrases: Sequence[str], seed:
     """Where the location tokens' rows start: float32 (rows * cols, D), in the order of `grid.tokens()`.
 
     Args:
-        init: `mean` (of the rows of the phrases' tokens), `random` (normal, with the old table's mean and spread) or `sincos2d`
-            (GeoDiffusion: half the width encodes the column, half the row, scaled to the old table's spread).
+        init: `mean` (of the rows of the phrases' tokens), `random` (normal, with the old table's mean and spread) or
+            `sincos2d` (GeoDiffusion: half the width encodes the column, half the row, scaled to the old table's
+            spread).
         phrases: what the concepts are called.
         seed: of the random start.
     """
@@ -145,7 +155,9 @@ def _sincos(position: int, width: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A training prompt; whether it holds location tokens, whether their cover is coarser than the boxes', whether words were cut."""
+    """A training prompt; whether it holds location tokens, whether their cover is coarser than the boxes', whether
+    words were cut.
+    """
 
     text: str
     located: bool = False
@@ -172,7 +184,8 @@ class PromptBuilder:
 
         Args:
             caption: as it is in the dataset.
-            found: (concept's phrase, its boxes (N, 4) in pixels) of each concept in the image; empty: the plain caption.
+            found: (concept's phrase, its boxes (N, 4) in pixels) of each concept in the image; empty: the plain
+                caption.
             width, height: pixels of the image.
 
         Raises:
@@ -182,7 +195,9 @@ class PromptBuilder:
             return Prompt(caption)
         names = [name if self._named else "" for name, _ in found]
         bins = [tuple(self._grid.covered(boxes, width, height)) if self._grid else () for _, boxes in found]
-        reserved = sum(token_count(self._tokenizer, f", {name}") for name in names) + sum(min(len(b), _RESERVED) for b in bins)
+        reserved = sum(token_count(self._tokenizer, f", {name}") for name in names) + sum(
+            min(len(b), _RESERVED) for b in bins
+        )
         kept = self._shorten(caption, self.room - reserved)
         # The least that every later concept needs is set aside before an earlier one may spread.
         room = self.room - token_count(self._tokenizer, kept) - reserved
@@ -194,7 +209,9 @@ class PromptBuilder:
                 own, overflowed = cover.bins, overflowed or cover.overflowed
                 room = budget - len(own)
             parts.append(self._join(name, own))
-        return Prompt(", ".join([*([kept] if kept else []), *parts]), self._grid is not None, overflowed, kept != caption)
+        return Prompt(
+            ", ".join([*([kept] if kept else []), *parts]), self._grid is not None, overflowed, kept != caption
+        )
 
     def negative(self, phrases: Sequence[str]) -> str:
         """The concepts' names ⊕ the tokens of all bins (of a coarser cover if the positions do not suffice)."""

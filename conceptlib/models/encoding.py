@@ -28,7 +28,9 @@ def token_count(tokenizer: Any, text: str) -> int:
 
 
 def encode_ids(text_encoder: Any, tokenizer: Any, ids: torch.Tensor) -> torch.Tensor:
-    """Hidden states (N, 77, D) of token ids: the conditioning that the UNet attends to. Gradients flow if they are on."""
+    """Hidden states (N, 77, D) of token ids: the conditioning that the UNet attends to. Gradients flow if they are
+    on.
+    """
     mask = None
     if getattr(text_encoder.config, "use_attention_mask", False):
         # Everything up to the first end mark is the prompt; the pad token may be the end mark itself.

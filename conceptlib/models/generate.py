@@ -1,4 +1,5 @@
-"""`generate`: pictures of a checkpoint or a base as an artifact, so that evaluations share them and a stopped run goes on.
+"""`generate`: pictures of a checkpoint or a base as an artifact, so that evaluations share them and a stopped run goes
+on.
 
 Rows are written a shard of `SHARD_ROWS` at a time; a shard that is there is not drawn again.
 """
@@ -68,7 +69,7 @@ def generate(
     store = store or Store()
     folder = find(source, store)
     placement = choose(device, dtype)
-    known = [{key: row.get(key) for key in ("caption", "seed", *LABELS)} for row in rows]
+    known: list[dict[str, Any]] = [{key: row.get(key) for key in ("caption", "seed", *LABELS)} for row in rows]
     if negative == "checkpoint":
         negative_prompt = Checkpoint.read(folder).negative_prompt if folder else ""
     else:
@@ -85,7 +86,9 @@ def generate(
         "dtype": placement.dtype_name,
     }
     parent = _artifact(source, folder, store)
-    with store.draft("images", name or _name(source, parent), lock=lock, parents={"checkpoint": parent} if parent else {}) as draft:
+    with store.draft(
+        "images", name or _name(source, parent), lock=lock, parents={"checkpoint": parent} if parent else {}
+    ) as draft:
         if draft.done is not None:
             return draft.done
         shards = [known[start : start + SHARD_ROWS] for start in range(0, len(known), SHARD_ROWS)]
@@ -117,7 +120,9 @@ def generate(
 def _table_rows(rows: Sequence[Mapping[str, Any]], pixels: Any, start: int, labelled: bool) -> Iterator[dict[str, Any]]:
     for index, (row, picture) in enumerate(zip(rows, pixels, strict=True)):
         labels = {label: row[label] for label in LABELS} if labelled else {}
-        yield image_row(f"{start + index:06d}", Image.fromarray(picture), caption=row["caption"], seed=int(row["seed"]), **labels)
+        yield image_row(
+            f"{start + index:06d}", Image.fromarray(picture), caption=row["caption"], seed=int(row["seed"]), **labels
+        )
 
 
 def _shifted(progress: Progress | None, start: int, total: int) -> Progress | None:

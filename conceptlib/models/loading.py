@@ -25,13 +25,18 @@ COMPONENTS = {
     "unet": ("diffusers", "UNet2DConditionModel"),
     "vae": ("diffusers", "AutoencoderKL"),
 }
-SHAPE = "conceptlib works on models of the Stable Diffusion 1.x/2.x shape: one CLIP text encoder, a conditional UNet, a KL autoencoder"
+SHAPE = (
+    "conceptlib works on models of the Stable Diffusion 1.x/2.x shape: one CLIP text encoder, a conditional UNet, "
+    "a KL autoencoder"
+)
 PREDICTION_TYPES = ("epsilon", "v_prediction")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A resolved base: what the user wrote, where `from_pretrained` finds it, and the Hub revision if it comes from there."""
+    """A resolved base: what the user wrote, where `from_pretrained` finds it, and the Hub revision if it comes from
+    there.
+    """
 
     ref: str
     location: str
@@ -47,7 +52,8 @@ def resolve_base(base: str | Path) -> Source:
     """What `base` names: `tiny`, a folder with a `model_index.json`, or a Hub id `org/name[@revision]`.
 
     Raises:
-        ConceptlibError: a folder that holds no diffusers model, or a name that is neither a folder nor of the form `org/name`.
+        ConceptlibError: a folder that holds no diffusers model, or a name that is neither a folder nor of the form
+        `org/name`.
     """
     text = str(base)
     if text == "tiny":
@@ -76,8 +82,8 @@ def resolve_base(base: str | Path) -> Source:
 def base_lock(base: str | Path) -> dict[str, str | None]:
     """What pins a base: `{"ref", "revision", "sha256"}`.
 
-    For the embedded model and for folders `sha256` is the digest of every weight, configuration and vocabulary file; for the
-    Hub `revision` is the commit, which pins the files already, and `sha256` is null.
+    For the embedded model and for folders `sha256` is the digest of every weight, configuration and vocabulary file;
+    for the Hub `revision` is the commit, which pins the files already, and `sha256` is null.
     """
     source = resolve_base(base)
     if source.on_hub:
@@ -101,7 +107,8 @@ def load_pipeline(
     Progress bars and the safety checker are off. Every tensor of every component must come from the files.
 
     Raises:
-        ConceptlibError: no such model, no network, weights that are not safetensors, a damaged or incomplete file, or a model of
+        ConceptlibError: no such model, no network, weights that are not safetensors, a damaged or incomplete file, or a
+        model of
             another shape (the message says what differs).
     """
     return load_source(resolve_base(base), choose(device, dtype))
@@ -163,10 +170,14 @@ def check_index(index: dict[str, Any], *, where: str) -> None:
             problems.append(f"it has no {name}")
         elif found.removesuffix("Fast") != wanted:
             problems.append(f"its {name} is a {found}, not a {wanted}")
-    problems += [f"it has a {name} as well" for name in ("text_encoder_2", "transformer", "controlnet") if index.get(name)]
+    problems += [
+        f"it has a {name} as well" for name in ("text_encoder_2", "transformer", "controlnet") if index.get(name)
+    ]
     if problems:
         raise ConceptlibError(
-            f"{index.get('_class_name', 'this model')} cannot be used as a base: {'; '.join(problems)}", where=where, hint=SHAPE
+            f"{index.get('_class_name', 'this model')} cannot be used as a base: {'; '.join(problems)}",
+            where=where,
+            hint=SHAPE,
         )
 
 
@@ -176,17 +187,21 @@ def check_shape(pipe: Any, *, where: str) -> None:
     problems = []
     if unet.in_channels != vae.latent_channels or unet.out_channels != vae.latent_channels:
         problems.append(
-            f"the UNet takes {unet.in_channels} and gives {unet.out_channels} channels, the autoencoder has {vae.latent_channels}"
+            f"the UNet takes {unet.in_channels} and gives {unet.out_channels} channels, "
+            f"the autoencoder has {vae.latent_channels}"
             + (" (an inpainting model?)" if unet.in_channels > vae.latent_channels else "")
         )
     if unet.cross_attention_dim != text.hidden_size:
         problems.append(
-            f"the UNet attends to vectors of width {unet.cross_attention_dim}, the text encoder gives {text.hidden_size}"
+            f"the UNet attends to vectors of width {unet.cross_attention_dim}, "
+            f"the text encoder gives {text.hidden_size}"
         )
     if unet.class_embed_type or unet.addition_embed_type or unet.time_cond_proj_dim:
         problems.append("the UNet wants further conditions (class, image or guidance embeddings)")
     if pipe.scheduler.config.get("prediction_type", "epsilon") not in PREDICTION_TYPES:
-        problems.append(f"its prediction type is {pipe.scheduler.config.prediction_type}, not one of {PREDICTION_TYPES}")
+        problems.append(
+            f"its prediction type is {pipe.scheduler.config.prediction_type}, not one of {PREDICTION_TYPES}"
+        )
     if problems:
         raise ConceptlibError(f"this model cannot be used: {'; '.join(problems)}", where=where, hint=SHAPE)
 
@@ -250,10 +265,14 @@ def _explained(source: Source) -> Iterator[None]:
         raise ConceptlibError("the Hub knows no such model or revision", where=source.ref, hint=hint) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) as error:
         hint = f"connect once and run `hf download {source.location}`, or use --base tiny, which needs no network"
-        raise ConceptlibError("this model is not on this machine and the Hub is out of reach", where=source.ref, hint=hint) from error
+        raise ConceptlibError(
+            "this model is not on this machine and the Hub is out of reach", where=source.ref, hint=hint
+        ) from error
     except EntryNotFoundError as error:
         hint = "give a diffusers repository: one with a model_index.json and safetensors weights"
-        raise ConceptlibError("this repository lacks a file of a diffusers model", where=source.ref, hint=hint) from error
+        raise ConceptlibError(
+            "this repository lacks a file of a diffusers model", where=source.ref, hint=hint
+        ) from error
     except HfHubHTTPError as error:
         raise ConceptlibError("the Hub refused the request", where=source.ref, hint="try again in a while") from error
     except SafetensorError as error:
@@ -261,7 +280,9 @@ def _explained(source: Source) -> Iterator[None]:
         raise ConceptlibError(f"weights cannot be read: {error}", where=source.ref, hint=hint) from error
     except (OSError, ValueError, RuntimeError) as error:
         hint = "weights must be safetensors files in the layout of diffusers' save_pretrained"
-        raise ConceptlibError(f"the model cannot be loaded: {_first_line(error)}", where=source.ref, hint=hint) from error
+        raise ConceptlibError(
+            f"the model cannot be loaded: {_first_line(error)}", where=source.ref, hint=hint
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

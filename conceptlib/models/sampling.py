@@ -1,6 +1,8 @@
-"""Draw many pictures: a batch of prompts, one seed a row, DDIM with classifier-free guidance (Song et al. 2021; Ho and Salimans 2022).
+"""Draw many pictures: a batch of prompts, one seed a row, DDIM with classifier-free guidance (Song et al. 2021; Ho and
+Salimans 2022).
 
-The latents, the schedule and the arithmetic are those of `StableDiffusionPipeline.__call__` with a `DDIMScheduler`; what is left out is what
+The latents, the schedule and the arithmetic are those of `StableDiffusionPipeline.__call__` with a `DDIMScheduler`;
+what is left out is what
 costs time there: one model call a prompt, an encoding of every prompt, and PIL.
 """
 
@@ -21,7 +23,9 @@ _PIXELS_PER_BATCH = 64 * 128 * 128
 
 
 def default_guidance(pipe: Any) -> float:
-    """The usual guidance scale: 7.5 as in Stable Diffusion; 4 for models of under 256 px, such as `tiny`, which overshoot at 7.5."""
+    """The usual guidance scale: 7.5 as in Stable Diffusion; 4 for models of under 256 px, such as `tiny`, which
+    overshoot at 7.5.
+    """
     return 7.5 if default_resolution(pipe) >= 256 else 4.0
 
 
@@ -44,8 +48,10 @@ def sample(
     Args:
         pipe: a pipeline of the Stable Diffusion shape.
         prompts: N prompts.
-        seeds: N seeds. A row's noise comes from its own CPU generator, so it does not depend on the batch, the order or the device.
-        negative_prompts: one for all, or one a row; None: the pipeline's `negative_prompt_default` if it has one, else empty.
+        seeds: N seeds. A row's noise comes from its own CPU generator, so it does not depend on the batch, the order or
+            the device.
+        negative_prompts: one for all, or one a row; None: the pipeline's `negative_prompt_default` if it has one, else
+            empty.
         num_steps: denoising steps, 1 or more.
         guidance_scale: 1 or less: no guidance, and the negative prompt has no effect; None: `default_guidance(pipe)`.
         batch_size: rows at once; by default as many as fit an ordinary device (64 at up to 128 px, 4 at 512 px).
@@ -64,10 +70,13 @@ def sample(
     scale = int(pipe.vae_scale_factor)
     negatives = _negatives(pipe, negative_prompts, len(prompts))
     if len(seeds) != len(prompts) or len(negatives) != len(prompts):
-        raise ConceptlibError(f"{len(prompts)} prompts, {len(seeds)} seeds and {len(negatives)} negative prompts: give as many of each")
+        raise ConceptlibError(
+            f"{len(prompts)} prompts, {len(seeds)} seeds and {len(negatives)} negative prompts: give as many of each"
+        )
     if num_steps < 1 or height % 8 or width % 8 or min(height, width) < 8:
         raise ConceptlibError(
-            f"cannot draw {width} x {height} pixels in {num_steps} steps", hint="multiples of 8 pixels, at least one step"
+            f"cannot draw {width} x {height} pixels in {num_steps} steps",
+            hint="multiples of 8 pixels, at least one step",
         )
     guidance_scale = default_guidance(pipe) if guidance_scale is None else guidance_scale
     batch_size = batch_size or max(1, min(64, _PIXELS_PER_BATCH // (height * width)))
@@ -76,7 +85,9 @@ def sample(
     out = np.empty((len(prompts), height, width, 3), np.uint8)
     for start in range(0, len(prompts), batch_size):
         rows = slice(start, min(start + batch_size, len(prompts)))
-        noise = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds[rows]])
+        noise = torch.cat(
+            [torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds[rows]]
+        )
         embeds = cache.encode([*(negatives[rows] if guidance_scale > 1 else ()), *prompts[rows]])
         latents = denoise(pipe, noise, embeds, num_steps=num_steps, guidance_scale=guidance_scale)
         out[rows] = decode_latents(pipe.vae, latents)

@@ -66,7 +66,9 @@ def by_hand(kind: str, folder: Path, base: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_a_checkpoint_opens_with_plain_diffusers_and_draws_the_same(make: Callable[[str], Artifact], base: Path, kind: str) -> None:
+def test_a_checkpoint_opens_with_plain_diffusers_and_draws_the_same(
+    make: Callable[[str], Artifact], base: Path, kind: str
+) -> None:
     artifact = make(kind)
     ours, theirs = load(artifact, device="cpu"), by_hand(kind, artifact.path, base)
     theirs.set_progress_bar_config(disable=True)
@@ -77,7 +79,9 @@ def test_a_checkpoint_opens_with_plain_diffusers_and_draws_the_same(make: Callab
     assert np.abs(wanted - picture(untouched, negative_prompt=NEGATIVE)).max() > 2e-3
     names = {file.path for file in artifact.files}
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
-    assert ("model_index.json" in names) == (kind == "full") and ("pytorch_lora_weights.safetensors" in names) == (kind == "lora")
+    assert ("model_index.json" in names) == (kind == "full") and ("pytorch_lora_weights.safetensors" in names) == (
+        kind == "lora"
+    )
 
 
 def test_the_negative_prompt_is_applied_unless_the_caller_gives_one(make: Callable[[str], Artifact]) -> None:

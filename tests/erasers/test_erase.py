@@ -55,7 +55,9 @@ def test_the_same_call_trains_once(call: Callable[..., Artifact], monkeypatch: p
     assert call() == first
 
 
-def test_the_same_call_elsewhere_gives_the_same_id(call: Callable[..., Artifact], data: Artifact, tmp_path: Path) -> None:
+def test_the_same_call_elsewhere_gives_the_same_id(
+    call: Callable[..., Artifact], data: Artifact, tmp_path: Path
+) -> None:
     store = Store(tmp_path / "elsewhere")
     other = store_dataset(store)
     store_annotations(store, other)
@@ -63,11 +65,16 @@ def test_the_same_call_elsewhere_gives_the_same_id(call: Callable[..., Artifact]
     assert call(data=other, store=store).id == call().id
 
 
-@pytest.mark.parametrize("stop", [2, 3])
+@pytest.mark.parametrize(("stop", "adapter"), [(2, "full"), (3, "lora")])
 def test_a_stopped_erasure_goes_on_and_ends_in_the_same_bits(
-    call: Callable[..., Artifact], monkeypatch: pytest.MonkeyPatch, stop: int, tmp_path: Path, data: Artifact
+    call: Callable[..., Artifact],
+    monkeypatch: pytest.MonkeyPatch,
+    stop: int,
+    adapter: str,
+    tmp_path: Path,
+    data: Artifact,
 ) -> None:
-    settings = ("steps=5", "lr_text=0.001", "ema=0.5")
+    settings = ("steps=5", "lr_text=0.001", "ema=0.5", f"adapter={adapter}")
     store = Store(tmp_path / "elsewhere")
     store_annotations(store, store_dataset(store))
     whole = call(*settings, store=store, data="icd-test")

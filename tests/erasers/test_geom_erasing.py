@@ -59,19 +59,25 @@ def state(module: Any) -> dict[str, torch.Tensor]:
 
 def changed(before: dict[str, torch.Tensor], module: Any) -> set[str]:
     after = module.state_dict()
-    return {name for name in before if before[name].shape != after[name].shape or not torch.equal(before[name], after[name])}
+    return {
+        name for name in before if before[name].shape != after[name].shape or not torch.equal(before[name], after[name])
+    }
 
 
 TABLE = "embeddings.token_embedding.weight"
 
 
 def weights_by_hand(box: list[float] | None, alpha: float) -> np.ndarray:
-    """The paper's formula in float64 on 8 x 8 latents of 32 px: inside T / (K + alpha (T - K)), outside alpha times that."""
+    """The paper's formula in float64 on 8 x 8 latents of 32 px: inside T / (K + alpha (T - K)), outside alpha times
+    that.
+    """
     inside = np.zeros((8, 8), bool)
     if box is not None:
         for y in range(8):
             for x in range(8):
-                inside[y, x] = min(box[2], 4 * x + 4) > max(box[0], 4 * x) and min(box[3], 4 * y + 4) > max(box[1], 4 * y)
+                inside[y, x] = min(box[2], 4 * x + 4) > max(box[0], 4 * x) and min(box[3], 4 * y + 4) > max(
+                    box[1], 4 * y
+                )
     total, covered = 64, int(inside.sum())
     if covered == 0:
         return np.ones((8, 8))
@@ -196,12 +202,16 @@ def test_the_switches_of_the_ablation(make: Callable[..., Job]) -> None:
     assert needs(make(region_weighting=False).params) == {"data", "annotations"}
 
 
-def test_only_what_a_trained_weight_decides_is_encoded_again(make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_a_trained_weight_decides_is_encoded_again(
+    make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = make(caption_dropout=0.0)
     objective = GeometryObjective(job)
     encoded: list[int] = []
     forward = job.pipe.text_encoder.forward
-    monkeypatch.setattr(job.pipe.text_encoder, "forward", lambda ids, **rest: encoded.append(len(ids)) or forward(ids, **rest))
+    monkeypatch.setattr(
+        job.pipe.text_encoder, "forward", lambda ids, **rest: encoded.append(len(ids)) or forward(ids, **rest)
+    )
     located, clean = objective.prompts[0].text, objective.prompts[20].text
     first = objective.condition([located, clean, located, clean])
     again = objective.condition([clean, located])
@@ -233,7 +243,10 @@ def test_detections_below_the_score_do_not_count(make: Callable[..., Job]) -> No
     unsure = store_annotations(Store(), job.data, name="unsure", score=0.5)
     with pytest.raises(ConceptlibError, match=r"shows qr-code \(score >= 0\.9\)"):
         GeometryObjective(dataclasses.replace(job, annotations=unsure))
-    assert GeometryObjective(dataclasses.replace(make(min_score=0.4), annotations=unsure)).info["images_with_concept"] == 12
+    assert (
+        GeometryObjective(dataclasses.replace(make(min_score=0.4), annotations=unsure)).info["images_with_concept"]
+        == 12
+    )
 
 
 def test_pictures_of_any_shape_are_cut_and_their_boxes_with_them(make: Callable[..., Job]) -> None:

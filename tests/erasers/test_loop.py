@@ -20,12 +20,19 @@ ROWS = 13
 
 
 class Regression:
-    """Noisy linear regression: each sample draws its noise from its generator, and a dropout layer draws from torch's own."""
+    """Noisy linear regression: each sample draws its noise from its generator, and a dropout layer draws from torch's
+    own.
+    """
 
     def __init__(self, *, fail_at: int = -1, dropout: float = 0.0) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            self.model = nn.Sequential(nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last), nn.Dropout(dropout), nn.Flatten(), nn.Linear(12, 1))
+            self.model = nn.Sequential(
+                nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last),
+                nn.Dropout(dropout),
+                nn.Flatten(),
+                nn.Linear(12, 1),
+            )
             self.unused = nn.Linear(2, 2)
         self.x = torch.randn(ROWS, 2, 4, 4, generator=torch.Generator().manual_seed(1))
         self.calls, self.fail_at = 0, fail_at
@@ -51,7 +58,15 @@ def run(tmp_path: Path) -> Callable[..., Any]:
     def call(objective: Any, name: str = "one", *, seed: int = 0, **settings: Any) -> Any:
         params = TrainingParams(**{"steps": 9, "batch_size": 4, "checkpoint_every": 3, **settings})
         accelerator = make_accelerator(choose("cpu"))
-        return train(objective, params, rows=ROWS, seed=seed, workdir=tmp_path / name, log=tmp_path / f"{name}.jsonl", accelerator=accelerator)
+        return train(
+            objective,
+            params,
+            rows=ROWS,
+            seed=seed,
+            workdir=tmp_path / name,
+            log=tmp_path / f"{name}.jsonl",
+            accelerator=accelerator,
+        )
 
     return call
 
@@ -66,7 +81,9 @@ def equal(one: Regression, two: Regression) -> bool:
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("stop", [1, 4, 6, 8])
-def test_a_stopped_and_resumed_run_ends_in_the_same_bits(run: Callable[..., Any], tmp_path: Path, stop: int, ema: float) -> None:
+def test_a_stopped_and_resumed_run_ends_in_the_same_bits(
+    run: Callable[..., Any], tmp_path: Path, stop: int, ema: float
+) -> None:
     whole = Regression(dropout=0.5)
     report = run(whole, "whole", ema=ema)
     with pytest.raises(KeyboardInterrupt):
@@ -77,7 +94,10 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bits(run: Callable[..., Any]
     assert resumed.calls == 9 - stop // 3 * 3
     assert equal(whole, resumed) and not equal(whole, Regression())
     assert (again.loss, again.first_loss) == (report.loss, report.first_loss)
-    lines = [[json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()] for name in ("whole", "cut")]
+    lines = [
+        [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("whole", "cut")
+    ]
     assert [(e["step"], e["loss"], e["lr"]) for e in lines[0]] == [(e["step"], e["loss"], e["lr"]) for e in lines[1]]
 
 
@@ -179,4 +199,12 @@ def test_settings_that_do_not_fit_are_refused(run: Callable[..., Any], tmp_path:
         make_accelerator(choose("cpu", "float16"))
     accelerator = make_accelerator(choose("cpu"))
     with pytest.raises(ConceptlibError, match="nothing to train on"):
-        train(Regression(), TrainingParams(), rows=0, seed=0, workdir=tmp_path, log=tmp_path / "l", accelerator=accelerator)
+        train(
+            Regression(),
+            TrainingParams(),
+            rows=0,
+            seed=0,
+            workdir=tmp_path,
+            log=tmp_path / "l",
+            accelerator=accelerator,
+        )

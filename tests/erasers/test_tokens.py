@@ -8,7 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conceptlib.erasers.tokens import PromptBuilder, SplitEmbedding, add_tokens, initial_rows, merge_table, save_learned, set_rows, split_table
+from conceptlib.erasers.tokens import (
+    PromptBuilder,
+    SplitEmbedding,
+    add_tokens,
+    initial_rows,
+    merge_table,
+    save_learned,
+    set_rows,
+    split_table,
+)
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry.bins import Grid
 from conceptlib.models.encoding import encode_ids, token_count, token_ids
@@ -58,7 +67,10 @@ def test_training_moves_new_rows_only_and_merging_keeps_the_old_bytes() -> None:
     rows = split.rows.detach().clone()
     merge_table(pipe.text_encoder)
     table = pipe.text_encoder.get_input_embeddings()
-    assert isinstance(table, torch.nn.Embedding) and pipe.text_encoder.config.vocab_size == table.num_embeddings == max(ids) + 1
+    assert (
+        isinstance(table, torch.nn.Embedding)
+        and pipe.text_encoder.config.vocab_size == table.num_embeddings == max(ids) + 1
+    )
     assert torch.equal(table.weight[: len(old)], old) and torch.equal(table.weight[ids], rows)
     assert torch.equal(encode_ids(pipe.text_encoder, pipe.tokenizer, prompt), after)
 
@@ -96,7 +108,7 @@ def test_the_position_code_puts_columns_in_one_half_and_rows_in_the_other() -> N
 
 
 def test_rows_are_saved_by_name_and_given_to_another_pipeline(tmp_path: Path) -> None:
-    pipe, ids, _ = located()
+    pipe, _, _ = located()
     merge_table(pipe.text_encoder)
     save_learned(tmp_path, pipe, GRID.tokens())
     learned = load_file(tmp_path / "learned_embeds.safetensors")
@@ -104,7 +116,9 @@ def test_rows_are_saved_by_name_and_given_to_another_pipeline(tmp_path: Path) ->
     other = build_pipeline()
     other.tokenizer = pipe.tokenizer
     set_rows(other, learned)
-    assert torch.equal(other.text_encoder.get_input_embeddings().weight, pipe.text_encoder.get_input_embeddings().weight)
+    assert torch.equal(
+        other.text_encoder.get_input_embeddings().weight, pipe.text_encoder.get_input_embeddings().weight
+    )
     with pytest.raises(ConceptlibError, match="lacks the learned token"):
         set_rows(build_pipeline(), learned)
     with pytest.raises(ConceptlibError, match="wants 48"):

@@ -13,7 +13,9 @@ def test_the_cpu_computes_in_float32_and_channels_last() -> None:
     assert placement.dtype_name == "float32"
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("bf16", torch.bfloat16), ("bfloat16", torch.bfloat16), (torch.float16, torch.float16)])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("bf16", torch.bfloat16), ("bfloat16", torch.bfloat16), (torch.float16, torch.float16)]
+)
 def test_a_dtype_can_be_named(name: object, dtype: torch.dtype) -> None:
     assert choose("cpu", name).dtype == dtype  # type: ignore[arg-type]
 

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from conceptlib.models.encoding import PromptCache, decode_latents, encode_images, encode_ids, fit_boxes, fit_image, token_ids
+from conceptlib.models.encoding import (
+    PromptCache,
+    decode_latents,
+    encode_ids,
+    encode_images,
+    fit_boxes,
+    fit_image,
+    token_ids,
+)
 from tests.support.models import build_pipeline
 
 
@@ -28,7 +36,9 @@ def test_a_distinct_prompt_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> N
     pipe = build_pipeline()
     seen: list[int] = []
     forward = pipe.text_encoder.forward
-    monkeypatch.setattr(pipe.text_encoder, "forward", lambda ids, **kwargs: seen.append(len(ids)) or forward(ids, **kwargs))
+    monkeypatch.setattr(
+        pipe.text_encoder, "forward", lambda ids, **kwargs: seen.append(len(ids)) or forward(ids, **kwargs)
+    )
     cache = PromptCache(pipe, size=2)
     first = cache.encode(["a", "b", "a", "a"])
     assert torch.equal(first[0], first[2]) and not torch.equal(first[0], first[1])
@@ -50,7 +60,10 @@ def test_latents_are_the_scaled_posterior_mean() -> None:
     latents = encode_images(pipe.vae, pixels)
     assert latents.shape == (3, 8, 8, 8) and latents.dtype == torch.float32 and latents.is_contiguous()
     with torch.no_grad():
-        wanted = pipe.vae.encode(pipe.image_processor.preprocess([Image.fromarray(p) for p in pixels])).latent_dist.mean * 0.8
+        wanted = (
+            pipe.vae.encode(pipe.image_processor.preprocess([Image.fromarray(p) for p in pixels])).latent_dist.mean
+            * 0.8
+        )
     torch.testing.assert_close(latents, wanted, atol=1e-5, rtol=1e-4)
     assert torch.equal(latents, encode_images(pipe.vae, pixels))
 

@@ -15,7 +15,14 @@ from conceptlib.models.sampling import sample
 from conceptlib.store import Store
 
 ROWS = [
-    {"caption": f"a red circle {index}", "seed": 100 + index, "object": "circle", "colour": "red", "background": None, "style": "plain"}
+    {
+        "caption": f"a red circle {index}",
+        "seed": 100 + index,
+        "object": "circle",
+        "colour": "red",
+        "background": None,
+        "style": "plain",
+    }
     for index in range(5)
 ]
 
@@ -62,7 +69,9 @@ def test_a_stopped_run_goes_on_after_its_last_shard(base: Path, monkeypatch: pyt
     assert drawn == [[100, 101], [], [102, 103], [104]]
 
 
-@pytest.mark.parametrize("change", [{"negative": "QR code"}, {"num_steps": 2}, {"guidance_scale": 1.0}, {"resolution": 16}])
+@pytest.mark.parametrize(
+    "change", [{"negative": "QR code"}, {"num_steps": 2}, {"guidance_scale": 1.0}, {"resolution": 16}]
+)
 def test_another_request_is_another_artifact(base: Path, change: dict[str, Any]) -> None:
     settings = {"num_steps": 1, "device": "cpu"}
     assert generate(base, ROWS[:1], **settings).key != generate(base, ROWS[:1], **{**settings, **change}).key

@@ -85,7 +85,9 @@ def test_a_hub_model_that_is_not_here_offline_says_how_to_get_it() -> None:
         ({"text_encoder": ["transformers", "T5EncoderModel"]}, "T5EncoderModel"),
     ],
 )
-def test_another_family_is_refused_by_its_index(copy: Path, change: dict[str, list[str | None]], complaint: str) -> None:
+def test_another_family_is_refused_by_its_index(
+    copy: Path, change: dict[str, list[str | None]], complaint: str
+) -> None:
     index = json.loads((copy / "model_index.json").read_text())
     (copy / "model_index.json").write_text(json.dumps(index | change | {"_class_name": "StableDiffusionXLPipeline"}))
     with pytest.raises(ConceptlibError, match=complaint) as caught:
@@ -94,7 +96,7 @@ def test_another_family_is_refused_by_its_index(copy: Path, change: dict[str, li
 
 
 def test_an_inpainting_unet_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConceptlibError, match="takes 17 and gives 8 channels.*inpainting"):
+    with pytest.raises(ConceptlibError, match=r"takes 17 and gives 8 channels.*inpainting"):
         load_pipeline(save_pipeline(tmp_path / "inpaint", in_channels=17), device="cpu")
 
 

@@ -45,10 +45,14 @@ def test_pictures_are_those_of_the_pipeline(prediction_type: str, guidance: floa
 def test_the_schedule_of_the_scheduler_is_kept() -> None:
     pipe = build_pipeline(prediction_type="v_prediction")
     pipe.scheduler = DDIMScheduler(
-        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", timestep_spacing="trailing", clip_sample=False
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
     )
     assert close(
-        sample(pipe, PROMPTS, SEEDS, num_steps=5, guidance_scale=3), by_diffusers(pipe, num_inference_steps=5, guidance_scale=3)
+        sample(pipe, PROMPTS, SEEDS, num_steps=5, guidance_scale=3),
+        by_diffusers(pipe, num_inference_steps=5, guidance_scale=3),
     )
 
 
@@ -86,7 +90,9 @@ def test_negative_prompts_may_differ_by_row_and_default_to_the_pipelines(pipe: A
 
 def test_other_sizes_and_progress(pipe: Any) -> None:
     seen: list[tuple[str, int, int]] = []
-    out = sample(pipe, PROMPTS, SEEDS, num_steps=1, height=16, width=40, batch_size=2, progress=lambda *step: seen.append(step))
+    out = sample(
+        pipe, PROMPTS, SEEDS, num_steps=1, height=16, width=40, batch_size=2, progress=lambda *step: seen.append(step)
+    )
     assert out.shape == (3, 16, 40, 3)
     assert seen == [("sample", 2, 3), ("sample", 3, 3)]
 

@@ -16,7 +16,9 @@ CONCEPT = "qr-code"
 CAPTIONS = ("a red circle on grey", "a blue square on white", "a green star on black", "a yellow ring")
 
 
-def polluted_pictures(rows: int = 24, size: tuple[int, int] = (32, 32), seed: int = 0, share: float = 0.5) -> list[dict[str, Any]]:
+def polluted_pictures(
+    rows: int = 24, size: tuple[int, int] = (32, 32), seed: int = 0, share: float = 0.5
+) -> list[dict[str, Any]]:
     """Rows with `pixels`, `caption` and `box` (None in the clean ones)."""
     rng = np.random.default_rng(seed)
     found = []
@@ -38,16 +40,21 @@ def store_dataset(store: Store, name: str = "icd-test", kind: str = "dataset", *
         if draft.done:
             return draft.done
         rows = [
-            image_row(f"{index:04d}", Image.fromarray(row["pixels"]), caption=row["caption"], seed=index) for index, row in enumerate(pictures)
+            image_row(f"{index:04d}", Image.fromarray(row["pixels"]), caption=row["caption"], seed=index)
+            for index, row in enumerate(pictures)
         ]
         ImageTable.write(draft.path / "data" / shard_name("train", 0, 1), rows)
         return draft.commit()
 
 
-def store_annotations(store: Store, data: Artifact, name: str = "truth", score: float = 1.0, **options: Any) -> Artifact:
+def store_annotations(
+    store: Store, data: Artifact, name: str = "truth", score: float = 1.0, **options: Any
+) -> Artifact:
     """The boxes of `store_dataset(store, ..., **options)` as an `annotations` artifact."""
     pictures = polluted_pictures(**options)
-    with store.draft("annotations", name, lock={"options": options, "score": score}, parents={"dataset": data}) as draft:
+    with store.draft(
+        "annotations", name, lock={"options": options, "score": score}, parents={"dataset": data}
+    ) as draft:
         if draft.done:
             return draft.done
         rows = []
@@ -68,7 +75,13 @@ def write_recipe(folder: Path, **params: Any) -> Path:
     import json
 
     settings = {"steps": 4, "batch_size": 4, "grid": [2, 2], "checkpoint_every": 2, **params}
-    spec = {"kind": "recipe", "name": "geom-erasing/test", "method": "geom-erasing", "concepts": [CONCEPT], "params": settings}
+    spec = {
+        "kind": "recipe",
+        "name": "geom-erasing/test",
+        "method": "geom-erasing",
+        "concepts": [CONCEPT],
+        "params": settings,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "test.yaml"
     path.write_text(json.dumps(spec), encoding="utf-8")

@@ -1,6 +1,7 @@
 """Random models of the Stable Diffusion shape, small enough that a test can train one in a second.
 
-Weights are drawn from a seed, the vocabulary is byte-level BPE without merges (any prompt tokenises), and nothing is downloaded.
+Weights are drawn from a seed, the vocabulary is byte-level BPE without merges (any prompt tokenises), and nothing is
+downloaded.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def build_pipeline(
     open_clip: bool = False,
     in_channels: int | None = None,
 ) -> Any:
-    """A `StableDiffusionPipeline` with random weights: VAE factor 4 with 8 latent channels, UNet, two-layer text encoder.
+    """A `StableDiffusionPipeline` with random weights: VAE factor 4 with 8 latent channels, UNet, two-layer text
+    encoder.
 
     `open_clip` gives the text encoder of SD 2.x: exact GELU and a pad token of its own ("!").
     """

@@ -1,12 +1,12 @@
 """Geom-Erasing (Liu, Chen et al., ECCV 2024, arXiv 2310.05873): erase an implicit concept by first naming where it is.
 
-Nobody writes "with a QR code" into a caption, so there is no word to unlearn. A detector supplies it: pictures with the concept get the prompt
-y' = caption ⊕ concept name ⊕ the token of every bin that a box covers, and the model learns that what it drew unasked belongs to
-these words. They are then the negative prompt. The loss is E[w ⊙ ‖ε − ε_θ(z_t, t, c(y'))‖²] with w turned down inside the boxes
-(`geometry.weights`); for models that predict v, the same with v.
+Nobody writes "with a QR code" into a caption, so there is no word to unlearn. A detector supplies it: pictures with the
+concept get the prompt y' = caption ⊕ concept name ⊕ the token of every bin that a box covers, and the model learns that
+what it drew unasked belongs to these words. They are then the negative prompt. The loss is E[w ⊙ ‖ε − ε_θ(z_t, t,
+c(y'))‖²] with w turned down inside the boxes (`geometry.weights`); for models that predict v, the same with v.
 
-*Data removal* fine-tunes the model and the new tokens on polluted data; *model removal* trains the tokens alone, all else frozen.
-The paper's code was never released: this is a reimplementation.
+*Data removal* fine-tunes the model and the new tokens on polluted data; *model removal* trains the tokens alone, all
+else frozen. The paper's code was never released: this is a reimplementation.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Rate = Annotated[float, Field(ge=0)]
 
 
 class Params(TrainingParams):
-    """Settings. The three switches `concept_name`, `location_tokens` and `region_weighting`, turned on in this order, are the paper's
-    ablation; with all three off it is a plain fine-tune that needs no annotations."""
+    """Settings. The three switches `concept_name`, `location_tokens` and `region_weighting`, turned on in this order,
+    are the paper's ablation; with all three off it is a plain fine-tune that needs no annotations."""
 
     mode: Literal["data-removal", "model-removal"] = "data-removal"
     concept_name: bool = True
@@ -61,7 +61,9 @@ class Params(TrainingParams):
     @model_validator(mode="after")
     def _something_to_train(self) -> Params:
         if self.mode == "model-removal" and not (self.location_tokens and self.lr_tokens > 0):
-            raise ValueError("model-removal trains the location tokens alone: location_tokens must be on and lr_tokens above 0")
+            raise ValueError(
+                "model-removal trains the location tokens alone: location_tokens must be on and lr_tokens above 0"
+            )
         if not (self.lr_unet or self.lr_text or (self.location_tokens and self.lr_tokens)):
             raise ValueError("every learning rate is 0: nothing would be trained")
         return self
@@ -103,8 +105,8 @@ class GeometryObjective:
 
     Building it adds the tokens to `job.pipe` and encodes the pictures; `release` puts an ordinary embedding table back.
 
-    `rows` are the pictures that are trained on: all in data removal; in model removal those with the concept, since the prompts of the others
-    hold no trained token and give no gradient. `prompts` has an entry a picture.
+    `rows` are the pictures that are trained on: all in data removal; in model removal those with the concept, since the
+    prompts of the others hold no trained token and give no gradient. `prompts` has an entry a picture.
     """
 
     def __init__(self, job: Job) -> None:
@@ -119,6 +121,7 @@ class GeometryObjective:
 
         params: Params = job.params
         self.params, self.pipe, self.unet, self.encoder = params, job.pipe, job.pipe.unet, job.pipe.text_encoder
+        self.seed = job.seed
         side = params.resolution or default_resolution(job.pipe)
         self.data = gather(job, side=side, min_score=params.min_score, located=params.located)
         phrases = {concept.name: concept.phrase for concept in job.concepts}
@@ -154,7 +157,9 @@ class GeometryObjective:
         self._groups = self._unfreeze()
 
     def _unfreeze(self) -> list[Group]:
-        """Turn on the gradients that the settings ask for. What is not saved may stay in the placement's dtype; the rest is float32."""
+        """Turn on the gradients that the settings ask for. What is not saved may stay in the placement's dtype; the
+        rest is float32.
+        """
         params = self.params
         groups = []
         if self.unet.dtype != self._dtype and (params.mode == "model-removal" or params.adapter == "lora"):
@@ -175,20 +180,28 @@ class GeometryObjective:
         return groups
 
     def _parameters(self, module: Any, targets: tuple[str, ...]) -> list[Any]:
-        """A module's trained parameters, in float32: all of them, or new LoRA matrices. The new tokens' rows have a group of their own."""
+        """A module's trained parameters, in float32: all of them, or new LoRA matrices. The new tokens' rows have a
+        group of their own.
+        """
+        import torch
         from peft import LoraConfig
+
+        from conceptlib.store.seeds import row_seed
 
         before = {id(parameter) for parameter in module.parameters()}
         if self.params.adapter == "lora":
             # alpha = rank: the scale is 1, which is what readers assume that do not look at the metadata.
             rank = self.params.lora_rank
-            module.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(targets), init_lora_weights="gaussian"))
+            config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(targets), init_lora_weights="gaussian")
+            with torch.random.fork_rng():
+                torch.manual_seed(row_seed(self.seed, rank, "lora"))
+                module.add_adapter(config)
         found = []
         for parameter in module.parameters():
-            if self.params.adapter == "full" or id(parameter) not in before:
-                if self.table is None or parameter is not self.table.rows:
-                    parameter.data = parameter.data.float()
-                    found.append(parameter.requires_grad_(True))
+            new = self.params.adapter == "full" or id(parameter) not in before
+            if new and (self.table is None or parameter is not self.table.rows):
+                parameter.data = parameter.data.float()
+                found.append(parameter.requires_grad_(True))
         return found
 
     def modules(self) -> dict[str, Any]:
@@ -226,13 +239,17 @@ class GeometryObjective:
         return region_loss(prediction, target, weights)
 
     def condition(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Embeddings (N, 77, D). Only distinct prompts are encoded, with gradients only those that a trained weight decides."""
+        """Embeddings (N, 77, D). Only distinct prompts are encoded, with gradients only those that a trained weight
+        decides.
+        """
         import torch
 
         from conceptlib.models.encoding import encode_ids, token_ids
 
         distinct = list(dict.fromkeys(prompts))
-        trained = distinct if self._encoder_trains() else [p for p in distinct if self._token_trains() and p in self._located]
+        trained = (
+            distinct if self._encoder_trains() else [p for p in distinct if self._token_trains() and p in self._located]
+        )
         fixed = [prompt for prompt in distinct if prompt not in set(trained)]
         parts = []
         if trained:
@@ -265,7 +282,8 @@ def region_loss(prediction: torch.Tensor, target: torch.Tensor, weights: torch.T
 
     Args:
         prediction, target: (N, C, h, w).
-        weights: (N, 1, h, w), each summing to T = h · w, so that the mean is comparable to an unweighted one; None for all ones.
+        weights: (N, 1, h, w), each summing to T = h · w, so that the mean is comparable to an unweighted one; None for
+            all ones.
     """
     error = (prediction.float() - target.float()).square()
     return (error if weights is None else error * weights).mean()
