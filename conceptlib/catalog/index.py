@@ -87,13 +87,15 @@ def refresh(store: Store | None = None, progress: Progress | None = None) -> Ind
 @contextmanager
 def current(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
     """A read-only, sealed connection to the catalog, brought up to date. Raises as ``reindex``."""
-    _update(store, None, from_nothing=False)
     with ExitStack() as stack:
         try:
             connection = stack.enter_context(connect(store))
+            fresh = _stamps(connection) == _present(store)
         except duckdb.Error:
-            # Somebody deleted it this moment.
-            _update(store, None, from_nothing=True)
+            fresh = False  # missing or damaged
+        if not fresh:
+            stack.close()
+            _update(store, None, from_nothing=False)
             connection = stack.enter_context(connect(store))
         yield connection
 
@@ -127,8 +129,6 @@ def connect(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def _update(store: Store, progress: Progress | None, *, from_nothing: bool) -> tuple[int, int]:
     """Bring the file up to date; how many artifacts came or changed, and how many went."""
-    if not from_nothing and _known(store) == _present(store):
-        return 0, 0
     try:
         store.layout.locks.mkdir(parents=True, exist_ok=True)
         with FileLock(store.layout.lock_file("catalog"), timeout=PATIENCE):
@@ -169,16 +169,19 @@ def _present(store: Store) -> _Stamps:
 
 def _known(store: Store) -> _Stamps | None:
     """The stamps at the last update; None if there is no usable catalog."""
-    if not store.layout.catalog.is_file():
-        return None
     try:
         with connect(store) as connection:
-            if connection.execute("SELECT version FROM catalog_version").fetchall() != [(schema.VERSION,)]:
-                return None
-            rows = connection.execute("SELECT folder, mtime_ns, bytes FROM indexed").fetchall()
-            return {folder: (mtime_ns, size) for folder, mtime_ns, size in rows}
+            return _stamps(connection)
     except duckdb.Error:
         return None
+
+
+def _stamps(connection: duckdb.DuckDBPyConnection) -> _Stamps | None:
+    """The stamps at the last update; None if that was by another release. Raises ``duckdb.Error`` if it is no catalog."""
+    if connection.execute("SELECT version FROM catalog_version").fetchall() != [(schema.VERSION,)]:
+        return None
+    rows = connection.execute("SELECT folder, mtime_ns, bytes FROM indexed").fetchall()
+    return {folder: (mtime_ns, size) for folder, mtime_ns, size in rows}
 
 
 def _write(store: Store, incremental: bool, gone: list[str], new: _Stamps, progress: Progress | None) -> None:

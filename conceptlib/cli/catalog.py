@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -102,7 +103,7 @@ def query(out: Output, sql: str) -> None:
     from conceptlib import catalog
 
     if sql == "-":
-        sql = click.get_text_stream("stdin").read()
+        sql = sys.stdin.read()
     table = catalog.query(sql)
     out.table(table.dicts(), list(table.columns), empty="no rows")
 

@@ -29,7 +29,7 @@ def test_the_mask_agrees_with_overlap_counted_on_a_fine_raster(
 ) -> None:
     boxes, width, height = scene
     h, w = shape
-    # A raster whose points never lie on the edge of a box or a cell: each pixel in w * h parts, sampled at their middles.
+    # Points that never lie on the edge of a box or a cell: the middles of each pixel's w x h parts.
     xs, ys = (np.arange(width * w) + 0.5) / w, (np.arange(height * h) + 0.5) / h
     expected = np.zeros(shape, bool)
     for x1, y1, x2, y2 in boxes:
