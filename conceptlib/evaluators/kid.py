@@ -39,6 +39,24 @@ def polynomial_mmd2(x: np.ndarray, y: np.ndarray) -> float:
     return float(within_x + within_y - 2.0 * kxy.mean())
 
 
+def feature_scale(reference: np.ndarray) -> float:
+    """Root mean square of the reference's features: dividing by it makes KID independent of the network's output scale.
+
+    Inception's features are of order 1, where the kernel's three terms weigh alike; another network's may be ten times as
+    large, and the cube of the largest few would be all that is measured.
+
+    Args:
+        reference: features (n, d).
+
+    Raises:
+        ConceptlibError: they are all zero.
+    """
+    scale = float(np.sqrt(np.mean(np.square(reference, dtype=np.float64))))
+    if scale == 0:
+        raise ConceptlibError("all features of the reference are zero", hint="take another network: features=ID")
+    return scale
+
+
 def kid(
     features: np.ndarray, reference: np.ndarray, *, subsets: int = 100, subset_size: int = 256, seed: int = 0
 ) -> Estimate:

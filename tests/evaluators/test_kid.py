@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.evaluators.kid import kid, polynomial_mmd2
+from conceptlib.evaluators.kid import feature_scale, kid, polynomial_mmd2
 
 
 def test_mmd_equals_the_definition_term_by_term() -> None:
@@ -40,6 +40,15 @@ def test_kid_grows_with_distance_and_is_reproducible() -> None:
     assert kid(features, reference, seed=5) == kid(features, reference, seed=5)
     assert kid(features, reference, seed=5).value != kid(features, reference, seed=6).value
     assert near.n == 200 and near.low < near.value < near.high and near.interval == "std"
+
+
+def test_scaled_features_give_the_same_figure_whatever_the_networks_scale() -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(0.4, 1, size=(40, 6)), rng.normal(size=(50, 6))
+    first, second = (polynomial_mmd2(f * x / feature_scale(f * y), f * y / feature_scale(f * y)) for f in (1.0, 30.0))
+    assert first == pytest.approx(second) and feature_scale(np.full((3, 2), -2.0)) == 2.0
+    with pytest.raises(ConceptlibError):
+        feature_scale(np.zeros((3, 2)))
 
 
 def test_too_few_images_are_an_error_that_says_how_many() -> None:

@@ -259,7 +259,7 @@ def _kid_scores(
     """KID of each subject against the same clean pictures."""
     from conceptlib.evaluators.captions import clean_pictures
     from conceptlib.evaluators.features import load_extractor
-    from conceptlib.evaluators.kid import kid
+    from conceptlib.evaluators.kid import feature_scale, kid
 
     name = _features(params, held)
     if name is None:
@@ -268,17 +268,20 @@ def _kid_scores(
     extractor = load_extractor(name, job.device)
     clean = clean_pictures(params.n, job.spec.seed, held, parents.get("dataset"), parents.get("annotations"))
     reference = extractor.features(clean)
+    scale = feature_scale(reference)
     scores = []
     for k, one in enumerate(drawn):
         job.progress("compare with clean pictures", k, len(drawn))
         estimate = kid(
-            extractor.features(_pictures(one.images)),
-            reference,
+            extractor.features(_pictures(one.images)) / scale,
+            reference / scale,
             subsets=params.kid_subsets,
             subset_size=params.kid_subset_size,
             seed=job.spec.seed,
         )
-        scores.append(estimate.score(one.subject, "kid", reference=len(reference), **extractor.lock()))
+        scores.append(
+            estimate.score(one.subject, "kid", reference=len(reference), scale=round(scale, 6), **extractor.lock())
+        )
     return scores
 
 

@@ -1,0 +1,43 @@
+"""`conceptlib evaluate` on a random base, with a real detector that finds nothing in noise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conceptlib.cli.main import main
+from tests.support.models import save_pipeline
+
+
+def test_a_base_is_measured_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = save_pipeline(tmp_path / "base")
+    words = [
+        "evaluate",
+        str(base),
+        "--detector",
+        "zxing",
+        "n=4",
+        "num_steps=1",
+        "metrics=[concept_rate]",
+        "subjects=[base, clean]",
+    ]
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["name"] == "base/icd" and Path(told["path"], "grid.png").is_file()
+    assert [(row["subject"], row["value"], row["n"]) for row in told["scores"]] == [("base", 0.0, 4), ("clean", 0.0, 4)]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert "0.0 % [0.0, 49.0]" in text and "grid.png" in text
+    assert main([*words, "--quiet"]) == 0
+    assert capsys.readouterr().out.strip() == told["id"]
+
+
+def test_what_is_wrong_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "geom-erasing/nosuch"]) == 1
+    assert "geom-erasing/nosuch" in capsys.readouterr().err
+    assert main(["evaluate", "tiny", "n=lots"]) == 1
+    assert "n" in capsys.readouterr().err
+    assert main(["evaluate", "tiny", "--suite", "nosuch"]) == 1
+    assert "icd" in capsys.readouterr().err
