@@ -177,7 +177,7 @@ def _known(store: Store) -> _Stamps | None:
 
 
 def _stamps(connection: duckdb.DuckDBPyConnection) -> _Stamps | None:
-    """The stamps at the last update; None if that was by another release. Raises ``duckdb.Error`` if it is no catalog."""
+    """The stamps at the last update; None if by another release. Raises ``duckdb.Error`` if it is no catalog."""
     if connection.execute("SELECT version FROM catalog_version").fetchall() != [(schema.VERSION,)]:
         return None
     rows = connection.execute("SELECT folder, mtime_ns, bytes FROM indexed").fetchall()
