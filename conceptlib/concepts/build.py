@@ -15,12 +15,14 @@ import json
 import os
 import shutil
 import signal
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +372,9 @@ def _start_worker(draw: Callable[[Item], Outcome]) -> None:
     global _draw
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     _draw = draw
+    parent = parent_process()
+    if parent is not None:  # a parent that is killed outright tells nobody, and its workers would wait for ever
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _work(items: Sequence[Item]) -> list[Outcome]:
