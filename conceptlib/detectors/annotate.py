@@ -79,8 +79,11 @@ def annotate(
             done += sum(1 for _ in AnnotationTable.shard_rows(target, ["image_id"]))
         if progress is not None:
             progress("annotate", total, total)
-        content, info = _summary(draft.path)
-        return draft.commit(content=content, info=info | {"threshold": finder.threshold, "labels": list(finder.labels)})
+        rows, info = _summary(draft.path)
+        # The lock belongs to the content: another detector's annotations are another set, even where both see the same.
+        return draft.commit(
+            content=digest([lock, rows]), info=info | {"threshold": finder.threshold, "labels": list(finder.labels)}
+        )
 
 
 def pictures_of(ref: str | Path | Artifact, store: Store) -> Artifact:

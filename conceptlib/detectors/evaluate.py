@@ -75,6 +75,9 @@ def evaluate_detector(
 def truth_for(pictures: Artifact, truth: str | Path | Artifact | None, store: Store) -> Artifact:
     """The annotation set to compare with. Raises NotFound; ConceptlibError if it belongs to other pictures."""
     if truth is None:
+        made = store.list("annotations", "truth", parent=pictures.id)
+        if made:
+            return made[-1]
         from conceptlib.concepts.build import truth_of
 
         return truth_of(pictures, store)

@@ -45,9 +45,9 @@ class Params(BaseParams):
 
     Training:
         architecture: `compact` (YOLOv8's blocks, strides 8 and 16, for small pictures) or one of ultralytics'.
-        imgsz: side of the input, pixels, a multiple of 32; null: the pictures' longer side rounded up, at most 640.
+        imgsz: side of the input, pixels, a multiple of 32; null: the pictures' longer side, at most 640.
         steps, batch_size, learning_rate, weight_decay: of AdamW.
-        flip: mirror half of the pictures. degrade: share of pictures that are blurred, rescaled, recompressed and so on.
+        flip: mirror half of the pictures. degrade: share of pictures that are blurred, recompressed and so on.
         distractors: overlays of other concepts, laid over `distractor_share` of the pictures, so that they are not
             taken for what is sought.
         cache_megabytes: memory for decoded pictures; of more, every n-th is used.
@@ -62,7 +62,7 @@ class Params(BaseParams):
     concepts: dict[str, str] = Field(default_factory=dict)
     architecture: Literal["compact", "yolov8n", "yolov8s", "yolov8m", "yolo11n", "yolo11s", "yolo11m"] = "compact"
     imgsz: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] | None = None
-    steps: PositiveInt = 400
+    steps: PositiveInt = 240
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: PositiveFloat = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
