@@ -101,14 +101,14 @@ def decode(
             _limit(image, resolution, resize, max_pixels)
             try:
                 image.load()
-                image = _to_rgb(_upright(image))
+                rgb = _to_rgb(_upright(image))
             except Reject:
                 raise
             except Exception as error:
                 text = _first_line(error)
                 early = "truncated" in text or "end of file" in text.lower() or isinstance(error, EOFError)
                 raise Reject("truncated" if early else "damaged", text) from error
-    return resize_to(image, resolution, resize)
+    return resize_to(rgb, resolution, resize)
 
 
 def resize_to(image: Image.Image, resolution: int | None, resize: Resize) -> Image.Image:
@@ -191,7 +191,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if profile := image.info.get("icc_profile"):
         image = _to_srgb(image, profile)
     rgb = image if image.mode == "RGB" else image.convert("RGB")
-    if alpha is not None and alpha.getextrema()[0] < 255:
+    if alpha is not None and np.asarray(alpha).min() < 255:
         white = Image.new("RGB", rgb.size, (255, 255, 255))
         white.paste(rgb, mask=alpha)
         rgb = white
@@ -201,7 +201,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _grey_to_rgb(image: Image.Image) -> Image.Image:
     """16-bit, 32-bit and floating-point greys: 0 to 65535, 0 to 255 or 0 to 1, told by the largest value."""
-    values = np.asarray(image).astype(np.float32)
+    values: np.ndarray = np.asarray(image).astype(np.float32)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
         raise Reject("unsupported", f"grey levels from {values.min():g} to {values.max():g}; 0 to 65535 are read")
     if image.mode == "F" and values.max() <= 1:

@@ -58,7 +58,8 @@ class QrRanges(BaseParams):
     dark: Annotated[IntRange, within(0, 255)] | None = None
     light: Annotated[IntRange, within(0, 255)] | None = None
     overhang: Fraction | None = None
-    clear_center: Annotated[float, Field(ge=0, le=0.3)] | None = None
+    place: Literal["anywhere", "corners"] | None = None
+    jitter: Fraction | None = None
 
 
 class Params(BaseParams):
