@@ -1,9 +1,9 @@
 """The embedded world: 64-pixel pictures of one object on one background, with captions that state what is seen.
 
-Eight objects, eight colours, six backgrounds and five styles make 1,920 kinds of scene; place, size, rotation and texture vary
-within each. Everything is drawn with Pillow from a seed, so a picture is never stored: `row(seed, i)` gives row *i* of the world
-`seed` on any machine, whatever rows were asked for before. Captions never mention pollution (QR codes, watermarks, text); the
-overlays of `conceptlib.concepts.overlays` add it behind their back.
+Eight objects, eight colours, six backgrounds and five styles make 1,920 kinds of scene; place, size, rotation and
+texture vary within each. Everything is drawn with Pillow from a seed, so a picture is never stored: `row(seed, i)`
+gives row *i* of the world `seed` on any machine, whatever rows were asked for before. Captions never mention
+pollution (QR codes, watermarks, text); the overlays of `conceptlib.concepts.overlays` add it behind their back.
 
     >>> first = row(seed=0, index=0)
     >>> first.caption, first.scene.object
@@ -117,17 +117,28 @@ class Row:
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draw a scene: words uniformly; centre within 5/64 of the middle, radius .26-.36 of the side, rotation within 10 degrees."""
+    """Draw a scene.
+
+    Words uniformly; centre within 5/64 of the middle, radius .26 to .36 of the side, rotation within 10 degrees.
+    """
     words = {name: options[int(rng.integers(len(options)))] for name, options in ATTRIBUTES.items()}
     x, y = 0.5 + rng.uniform(-5 / 64, 5 / 64, 2)
     radius, rotation = rng.uniform(0.26, 0.36), rng.uniform(-10.0, 10.0)
     return Scene(
-        **words, x=float(x), y=float(y), radius=float(radius), rotation=float(rotation), texture=int(rng.integers(2**31))
+        **words,
+        x=float(x),
+        y=float(y),
+        radius=float(radius),
+        rotation=float(rotation),
+        texture=int(rng.integers(2**31)),
     )
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """Say what the scene shows, in one of several wordings; object, colour and background always, style unless plain."""
+    """Say what the scene shows, in one of several wordings.
+
+    Object, colour and background always, style unless plain.
+    """
     words = [scene.colour, scene.object]
     if scene.style != "plain":
         words.insert(int(rng.integers(2)), scene.style)
@@ -209,7 +220,9 @@ def _fill(scene: Scene, points: list[tuple[float, float]], side: int) -> Image.I
         offset = (scene.x + scene.y) * side
         for k in range(-18, 19):
             a = offset + k * period
-            draw.polygon([(a, 0), (a + period * 0.45, 0), (a + period * 0.45 - side, side), (a - side, side)], fill=pale)
+            draw.polygon(
+                [(a, 0), (a + period * 0.45, 0), (a + period * 0.45 - side, side), (a - side, side)], fill=pale
+            )
     elif scene.style == "dotted":
         pale, step, r = _mix(rgb, white, 0.85), side * 0.125, side * 0.034
         for j in range(-4, 5):
@@ -221,7 +234,8 @@ def _fill(scene: Scene, points: list[tuple[float, float]], side: int) -> Image.I
         top, bottom = (scene.y - scene.radius) * side, (scene.y + scene.radius) * side
         for y in range(int(top), int(bottom) + 2):
             t = (y - top) / (bottom - top)
-            shade = _mix(rgb, white, 0.62 * (1 - t / 0.4)) if t < 0.4 else _mix(rgb, black, 0.72 * min(1.0, (t - 0.4) / 0.6))
+            light, dark = 0.62 * (1 - t / 0.4), 0.72 * min(1.0, (t - 0.4) / 0.6)
+            shade = _mix(rgb, white, light) if t < 0.4 else _mix(rgb, black, dark)
             draw.line((0, y, side, y), fill=shade)
     return fill
 
@@ -253,7 +267,8 @@ def _outline(name: str) -> np.ndarray:
         s = np.linspace(-np.pi / 2, np.pi / 2, 24)[1:-1]
         tip = math.radians(50)
         inner = np.stack([math.cos(tip) - 0.85 * np.cos(s), math.sin(tip) * np.sin(s)], 1)
-        return np.concatenate([_arc(50, 310, 36), inner]) + (0.15, 0)
+        crescent = np.concatenate([_arc(50, 310, 36), inner])
+        return crescent + np.array([0.15, 0.0])
     return np.array([(-0.98, -0.3), (0.06, -0.3), (0.06, -0.86), (1.02, 0.0), (0.06, 0.86), (0.06, 0.3), (-0.98, 0.3)])
 
 
@@ -315,7 +330,11 @@ def _brick(side: int, rng: np.random.Generator) -> Image.Image:
 
 
 def _dots(
-    canvas: Image.Image, rng: np.random.Generator, n: int, radii: tuple[float, float], colours: tuple[tuple[int, int, int], ...]
+    canvas: Image.Image,
+    rng: np.random.Generator,
+    n: int,
+    radii: tuple[float, float],
+    colours: tuple[tuple[int, int, int], ...],
 ) -> None:
     """Scatter `n` dots; radii as fractions of the side."""
     draw, side = ImageDraw.Draw(canvas), canvas.width

@@ -54,7 +54,9 @@ def test_bbox_is_the_clipped_hull(name, seed):
     # Where nothing is cut off, the box is the quad's own; in any case it is inside both.
     hull = np.concatenate([mark.quad.min(0), mark.quad.max(0)])
     limits = np.array([0, 0, 160, 120])
-    assert (mark.bbox[:2] >= np.maximum(hull, limits)[:2] - 1e-3).all() and (mark.bbox[2:] <= np.minimum(hull, limits)[2:] + 1e-3).all()
+    assert (mark.bbox[:2] >= np.maximum(hull, limits)[:2] - 1e-3).all() and (
+        mark.bbox[2:] <= np.minimum(hull, limits)[2:] + 1e-3
+    ).all()
     if mark.visible > 0.9999:
         assert np.allclose(mark.bbox, hull, atol=1e-2)
     assert 0 <= mark.visible <= 1
@@ -111,12 +113,15 @@ def test_drawing_is_deterministic_and_leaves_its_input_alone(name):
     assert base.tobytes() == kept.tobytes() and first.tobytes() != kept.tobytes()
 
 
-def test_world_codes_lie_inside_and_beside_the_middle():
+def test_world_codes_lie_inside_and_in_all_corners():
+    corners = set()
     for seed in range(50):
         _, mark = qr.draw_qr(picture(64, 64), np.random.default_rng(seed), qr.WORLD)
-        middle = mark.quad.mean(0)
-        assert mark.visible > 0.9999 and np.hypot(*(middle - 32)) > 17
+        x, y = mark.quad.mean(0) - 32
+        corners.add((x > 0, y > 0))
+        assert mark.visible > 0.9999 and min(abs(x), abs(y)) > 11
         assert 21 <= mark.drawn["side"] <= 23.01 and mark.drawn["opacity"] >= 0.85
+    assert len(corners) == 4
 
 
 @given(st.floats(-50, 150), st.floats(-50, 150), st.floats(1, 120), st.floats(1, 120), st.floats(-180, 180))

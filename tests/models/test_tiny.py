@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conceptlib.concepts import world
 from conceptlib.models import tiny
 from conceptlib.models.tiny import diffusion, quality, tokens, train, vae
-from conceptlib.models.tiny.classifier import HEADS, accuracy, load_classifier, predict
+from conceptlib.models.tiny.classifier import HEADS, accuracy, predict
 from conceptlib.models.tiny.data import draw_batch, draw_row, prerender
 from conceptlib.models.tiny.recipe import ClassifierRecipe, DiffusionRecipe, Params, VaeRecipe
 from conceptlib.specs import load_spec

@@ -1,8 +1,9 @@
 """Overlays: what pollutes a picture behind its caption's back, drawn with exact geometry.
 
-One file an overlay (`qr`, `watermark`, `text`); each has a `draw_*(image, rng, params)` that returns the polluted picture, a new
-one, and a `Mark` saying exactly where the overlay lies. Here is what they share: the mark, clipping, the affine stamp and
-recompression. Coordinates are pixels, x to the right and y down, (0, 0) the outer corner of the top left pixel.
+One file an overlay (`qr`, `watermark`, `text`); each has a `draw_*(image, rng, params)` that returns the polluted
+picture, a new one, and a `Mark` saying exactly where the overlay lies. Here is what they share: the mark, clipping,
+the affine stamp and recompression. Coordinates are pixels, x to the right and y down, (0, 0) the outer corner of the
+top left pixel.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ class Mark:
 
     Args:
         concept: "qr-code", "watermark" or "text".
-        quad: float32 (4, 2), the overlay's corners in absolute pixels before clipping: top left, top right, bottom right and
-            bottom left of the unrotated overlay. Of a QR code: the code itself, without its quiet zone.
-        bbox: float32 (4,), xyxy in absolute pixels: the quad's box clipped to the picture; zeros where nothing is visible.
+        quad: float32 (4, 2), the overlay's corners in absolute pixels before clipping: top left, top right, bottom
+            right and bottom left of the unrotated overlay. Of a QR code: the code itself, without its quiet zone.
+        bbox: float32 (4,), xyxy in absolute pixels: the quad's box clipped to the picture; zeros where nothing is
+            visible.
         visible: share of the quad's area inside the picture, 0 to 1.
         payload: what the overlay says.
         drawn: the parameters it was drawn with (JSON types only).
@@ -44,7 +46,9 @@ def make_mark(concept: str, quad: np.ndarray, size: tuple[int, int], payload: st
     polygon = clip_polygon(quad, size)
     bbox = np.zeros(4) if len(polygon) < 3 else np.concatenate([polygon.min(0), polygon.max(0)])
     visible = polygon_area(polygon) / max(polygon_area(quad), 1e-9)
-    return Mark(concept, quad.astype(np.float32), bbox.astype(np.float32), float(np.clip(visible, 0, 1)), payload, drawn)
+    return Mark(
+        concept, quad.astype(np.float32), bbox.astype(np.float32), float(np.clip(visible, 0, 1)), payload, drawn
+    )
 
 
 def polygon_area(polygon: np.ndarray) -> float:
@@ -56,7 +60,10 @@ def polygon_area(polygon: np.ndarray) -> float:
 
 
 def clip_polygon(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The part of a convex polygon (n, 2) inside a picture of `size` (width, height): (m, 2), m = 0 if none (Sutherland-Hodgman)."""
+    """The part of a convex polygon (n, 2) inside a picture of `size` (width, height), after Sutherland and Hodgman.
+
+    Returns points (m, 2); m is 0 if nothing is inside.
+    """
     points = [(float(x), float(y)) for x, y in polygon]
     for axis, bound, sign in ((0, 0.0, 1), (0, float(size[0]), -1), (1, 0.0, 1), (1, float(size[1]), -1)):
         kept: list[tuple[float, float]] = []
@@ -74,35 +81,45 @@ def clip_polygon(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def rectangle(center: tuple[float, float], width: float, height: float, rotation: float) -> np.ndarray:
-    """Corners (4, 2) of a rectangle turned by `rotation` degrees clockwise: top left, top right, bottom right, bottom left."""
+    """Corners (4, 2) of a rectangle turned by `rotation` degrees clockwise about `center`.
+
+    In the order top left, top right, bottom right, bottom left of the unturned rectangle.
+    """
     angle = math.radians(rotation)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     corners = np.array([(-width, -height), (width, -height), (width, height), (-width, height)]) / 2
     return corners @ turn.T + center
 
 
-def stamp(image: Image.Image, tile: Image.Image, quad: np.ndarray, opacity: float, resample: Image.Resampling) -> Image.Image:
+def stamp(
+    image: Image.Image, tile: Image.Image, quad: np.ndarray, opacity: float, resample: Image.Resampling
+) -> Image.Image:
     """Lay a tile over a picture so that its corners fall on `quad`, a parallelogram (4, 2) in pixels.
 
     Args:
         image: RGB.
         tile: RGBA with premultiplied colours (black where transparent).
         opacity: 0 to 1, multiplies the tile's alpha.
-        resample: how the tile is sampled; the stamp averages several samples a pixel, so NEAREST keeps a code's edges exact.
+        resample: how the tile is sampled; the stamp averages several samples a pixel, so NEAREST keeps a code's edges
+            exact.
     """
     left, top = np.maximum(np.floor(quad.min(0)), 0).astype(int)
     right, bottom = np.minimum(np.ceil(quad.max(0)), image.size).astype(int)
     if left >= right or top >= bottom:
         return image.copy()
     factor = 4 if max(right - left, bottom - top) <= 256 else 3
-    # Picture pixel p = quad[0] + u * along + v * down, with (u, v) in 0..1 over the tile; Pillow wants tile pixel as function of p.
+    # Picture pixel p = quad[0] + u * along + v * down, with (u, v) in 0..1 over the tile; Pillow wants tile pixel as
+    # function of p.
     along, down = quad[1] - quad[0], quad[3] - quad[0]
     inverse = np.linalg.inv(np.stack([along / tile.width, down / tile.height], 1))
     offset = inverse @ (np.array([left, top]) - quad[0])
     inverse = inverse / factor
     coefficients = (*inverse[0], offset[0], *inverse[1], offset[1])
     patch = tile.transform(
-        (int(right - left) * factor, int(bottom - top) * factor), Image.Transform.AFFINE, coefficients, resample=resample
+        (int(right - left) * factor, int(bottom - top) * factor),
+        Image.Transform.AFFINE,
+        coefficients,
+        resample=resample,
     )
     layer = np.asarray(patch.reduce(factor), dtype=np.float32)
     box = (int(left), int(top), int(right), int(bottom))
@@ -114,7 +131,10 @@ def stamp(image: Image.Image, tile: Image.Image, quad: np.ndarray, opacity: floa
 
 
 def recompress(image: Image.Image, rng: np.random.Generator, quality: tuple[int, int]) -> tuple[Image.Image, int]:
-    """Pass a picture through JPEG at a quality drawn from `quality` (1 to 100, both ends included); returns it and the quality."""
+    """Pass a picture through JPEG at a quality drawn from `quality` (1 to 100, both ends included).
+
+    Returns it and the quality.
+    """
     drawn = int(rng.integers(quality[0], quality[1] + 1))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=drawn)

@@ -1,12 +1,11 @@
 """QR codes: real ones (ISO/IEC 18004, made by segno), laid over a picture with exact geometry.
 
-    image, mark = draw_qr(image, rng, QrParams(version=(1, 4)))
-    image, mark = draw_qr(image, rng, WORLD)          # a 64-pixel picture of the embedded world
+image, mark = draw_qr(image, rng, QrParams(version=(1, 4)))
+image, mark = draw_qr(image, rng, WORLD)          # a 64-pixel picture of the embedded world
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,7 @@ ERROR_LEVELS = ("L", "M", "Q", "H")
 
 _ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 _BYTES = "abcdefghijklmnopqrstuvwxyz0123456789-_/?=&#~"
-# Characters per version 1-10 and error level that surely fit: data codewords of ISO/IEC 18004, table 7, less four for headers.
+# Data codewords of versions 1 to 10, by error level (ISO/IEC 18004, table 7).
 _CODEWORDS = {
     "L": (19, 34, 55, 80, 108, 136, 156, 194, 232, 274),
     "M": (16, 28, 44, 64, 86, 108, 124, 154, 182, 216),
@@ -46,8 +45,9 @@ class QrParams:
         opacity: 0 (invisible) to 1.
         dark, light: grey levels of the modules, 0 to 255.
         overhang: share of the code's side that may lie outside the picture, 0 to 1.
-        clear_center: radius of a disc around the picture's middle that the code's centre avoids, as a fraction of the short side,
-            0 (none) to 0.3; ignored where nothing else is left.
+        place: "anywhere", or "corners": one of the picture's four corners.
+        jitter: at a corner, how far the code may be moved from its outermost place towards the middle, along each
+            axis, as a fraction of the short side, 0 or more.
     """
 
     modes: tuple[str, ...] = MODES
@@ -61,7 +61,8 @@ class QrParams:
     dark: tuple[int, int] = (0, 48)
     light: tuple[int, int] = (216, 255)
     overhang: float = 0.0
-    clear_center: float = 0.0
+    place: str = "anywhere"
+    jitter: float = 0.1
 
 
 WORLD = QrParams(
@@ -73,9 +74,10 @@ WORLD = QrParams(
     opacity=(0.85, 1.0),
     dark=(0, 24),
     light=(236, 255),
-    clear_center=18 / 64,
+    place="corners",
+    jitter=4 / 64,
 )
-"""For the embedded world's 64-pixel pictures: version 1, code and quiet zone 23-25 px, 1 px a module, towards a corner."""
+"""For the world's 64-pixel pictures: version 1, with quiet zone 23 to 25 px, 1 px a module, in a corner."""
 
 
 def draw_qr(image: Image.Image, rng: np.random.Generator, params: QrParams | None = None) -> tuple[Image.Image, Mark]:
@@ -85,7 +87,9 @@ def draw_qr(image: Image.Image, rng: np.random.Generator, params: QrParams | Non
     level = str(rng.choice(params.error_levels))
     version = int(rng.integers(params.version[0], params.version[1] + 1))
     payload = random_payload(rng, mode, version, level)
-    symbol = segno.make_qr(payload, error=level, version=version, mode=mode, boost_error=False, mask=int(rng.integers(8)))
+    symbol = segno.make_qr(
+        payload, error=level, version=version, mode=mode, boost_error=False, mask=int(rng.integers(8))
+    )
     modules = np.array([list(line) for line in symbol.matrix], dtype=bool)
     quiet = int(rng.integers(params.quiet_zone[0], params.quiet_zone[1] + 1))
     dark, light = (int(rng.integers(low, high + 1)) for low, high in (params.dark, params.light))
@@ -133,11 +137,10 @@ def _place(
     reach = float(np.ptp(rectangle((0, 0), side + 2 * margin, side + 2 * margin, rotation), axis=0)[0]) / 2
     low = reach - params.overhang * side
     spans = [(low, length - low) if low < length / 2 else (length / 2, length / 2) for length in size]
-    clear = params.clear_center * min(size)
-    for _ in range(64):
-        x, y = (float(rng.uniform(a, b)) for a, b in spans)
-        if math.hypot(x - size[0] / 2, y - size[1] / 2) >= clear:
-            break
+    if params.place == "corners":
+        jitter = params.jitter * min(size)
+        spans = [(a, min(a + jitter, b)) if rng.integers(2) == 0 else (max(b - jitter, a), b) for a, b in spans]
+    x, y = (float(rng.uniform(a, b)) for a, b in spans)
     return x, y
 
 

@@ -11,7 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 from conceptlib.concepts.overlays import Mark, make_mark, rectangle, stamp
 
 CONCEPT = "text"
-WORDS = ("SALE", "OPEN", "HELLO", "STOP", "NEW", "WOW", "YES", "FREE", "EXIT", "NEWS", "SHOP", "2024", "TAXI", "CAFE", "HOT")
+WORDS = (
+    *("SALE", "OPEN", "HELLO", "STOP", "NEW", "WOW", "YES", "FREE"),
+    *("EXIT", "NEWS", "SHOP", "2024", "TAXI", "CAFE", "HOT"),
+)
 INKS = ((16, 16, 16), (250, 250, 250), (200, 24, 24), (24, 40, 160))
 
 
@@ -38,7 +41,9 @@ WORLD = TextParams(height=(0.12, 0.16))
 """For the embedded world's 64-pixel pictures: capitals of 8 to 10 px."""
 
 
-def draw_text(image: Image.Image, rng: np.random.Generator, params: TextParams | None = None) -> tuple[Image.Image, Mark]:
+def draw_text(
+    image: Image.Image, rng: np.random.Generator, params: TextParams | None = None
+) -> tuple[Image.Image, Mark]:
     """Write a word on an RGB picture; returns a new picture and the mark of the word's tight box."""
     params = params or TextParams()
     word = params.words[int(rng.integers(len(params.words)))]

@@ -1,7 +1,7 @@
 """The judge of `tiny`'s pictures: a small convolutional network that reads object, colour, background and style.
 
-Trained on renderings of the world with and without pollution, never on generated pictures. It also says whether it sees a QR
-code, as a quick diagnostic; reported concept rates come from a detector.
+Trained on renderings of the world with and without pollution, never on generated pictures. It also says whether it
+sees a QR code, as a quick diagnostic; reported concept rates come from a detector.
 
     >>> predict(images)["object"]        # images: uint8 (n, 64, 64, 3)
     ['heart', 'moon', ...]
@@ -46,7 +46,12 @@ class Classifier(nn.Module):
 
 
 def train_classifier(
-    images: np.ndarray, targets: np.ndarray, recipe: ClassifierRecipe, seed: int, device: str, log: Callable[[str], None]
+    images: np.ndarray,
+    targets: np.ndarray,
+    recipe: ClassifierRecipe,
+    seed: int,
+    device: str,
+    log: Callable[[str], None],
 ) -> Classifier:
     """Train on uint8 pictures (n, 64, 64, 3) and targets int64 (n, 5), columns as `HEADS`."""
     torch.manual_seed(seed)
@@ -62,7 +67,9 @@ def train_classifier(
             chosen = np.sort(order[k * recipe.batch_size : (k + 1) * recipe.batch_size])
             logits = model(to_pixels(images[chosen], device))
             wanted = torch.from_numpy(targets[chosen]).to(device)
-            loss = torch.stack([nn.functional.cross_entropy(logits[h], wanted[:, i]) for i, h in enumerate(HEADS)]).sum()
+            loss = torch.stack(
+                [nn.functional.cross_entropy(logits[h], wanted[:, i]) for i, h in enumerate(HEADS)]
+            ).sum()
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -84,7 +91,9 @@ def load_classifier(path: Path | None = None) -> Classifier:
     """The shipped classifier, or the one in another safetensors file, in evaluation mode on the CPU."""
     model = Classifier()
     weights = load_file(path or Path(__file__).parent / "weights" / "classifier" / "model.safetensors")
-    model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in weights.items()})
+    model.load_state_dict(
+        {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    )
     return model.eval().to(memory_format=torch.channels_last)
 
 

@@ -1,7 +1,7 @@
 """Training pictures of `tiny`: rows of the world, polluted with QR codes, watermarks and text that no caption mentions.
 
-A picture depends on the seed, the split and its index alone. `prerender` draws many of them with a few processes into one
-uint8 file that training reads by memory map; a finished file is used again.
+A picture depends on the seed, the split and its index alone. `prerender` draws many of them with a few processes into
+one uint8 file that training reads by memory map; a finished file is used again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def draw_row(
     """Row `index` of the world with its pollution.
 
     Args:
-        rates: probability of each overlay (`OVERLAYS`), 0 to 1, drawn independently; one that is missing is never drawn.
+        rates: probability of each overlay (`OVERLAYS`), 0 to 1, drawn independently; one that is missing is never
+            drawn.
 
     Returns:
         The 64 x 64 RGB picture, the row and the marks of what was drawn over it (a QR code last, on top).
@@ -52,7 +53,10 @@ def draw_row(
 def draw_batch(
     indices: Sequence[int], seed: int, rates: Mapping[str, float], split: str = "train"
 ) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Pictures uint8 (n, 64, 64, 3), captions, and targets int64 (n, 5): object, colour, background, style, QR code or not."""
+    """Pictures uint8 (n, 64, 64, 3), captions, and targets int64 (n, 5).
+
+    Object, colour, background, style, QR code or not.
+    """
     images = np.empty((len(indices), world.SIZE, world.SIZE, 3), np.uint8)
     targets = np.empty((len(indices), 5), np.int64)
     captions = []

@@ -1,6 +1,6 @@
 """Drawing with `tiny` and measuring what it draws: the bars it has to pass.
 
-    report = check(load_pipeline())         # `conceptlib model check tiny`
+report = check(load_pipeline())         # `conceptlib model check tiny`
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from conceptlib.concepts import world
 from conceptlib.models.tiny import GUIDANCE_SCALE, NUM_STEPS, RESOLUTION, path
 from conceptlib.models.tiny.classifier import Classifier, accuracy, load_classifier, predict
 from conceptlib.models.tiny.data import draw_batch
+from conceptlib.models.tiny.recipe import Params
 
 BAR_ACCURACY = 0.90
 BAR_CLASSIFIER = 0.99
@@ -47,6 +48,16 @@ class Report:
     qr_rate_data: float
     seconds: float
 
+    def measures(self) -> dict[str, float]:
+        """Every measured number by its name."""
+        return {
+            **{f"generated: {name} as captioned": value for name, value in self.accuracy.items()},
+            "generated: QR code seen": self.qr_rate,
+            "fresh renderings: QR code seen": self.qr_rate_data,
+            **{f"fresh renderings: {name} read right": value for name, value in self.classifier.items()},
+            "seconds for 64 pictures": self.seconds,
+        }
+
     @property
     def bars(self) -> dict[str, bool]:
         """Each bar and whether it is passed."""
@@ -69,6 +80,12 @@ def load_pipeline(folder: Path | None = None, device: str = "cpu") -> Any:
     pipe.vae.to(memory_format=torch.channels_last)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def judge_of(folder: Path | None) -> Classifier:
+    """The classifier that was trained with the model in `folder`; the shipped one if there is none."""
+    own = None if folder is None else folder / "classifier" / "model.safetensors"
+    return load_classifier(own if own is not None and own.exists() else None)
 
 
 def generate(
@@ -109,23 +126,23 @@ def check(
     """Measure the bars on `n` held-out captions; returns the report and the generated pictures, uint8 (n, 64, 64, 3).
 
     Args:
+        seed: of the world whose held-out rows are used (the recipe's), and of the pictures' noise.
         rates: the training data's rate of each overlay; of the shipped recipe if left out.
     """
-    from conceptlib.models.tiny.train import load_recipe
-
     classifier = classifier or load_classifier()
-    recipe = load_recipe()
-    rates = rates or recipe.rates
+    rates = rates or Params().rates
     log(f"reading {4 * n} fresh renderings")
-    fresh, _, _ = draw_batch(range(4 * n), recipe.seed, rates, "held-out")
-    rows = list(world.rows(recipe.seed, 4 * n, split="held-out"))
+    fresh, _, _ = draw_batch(range(4 * n), seed, rates, "held-out")
+    rows = list(world.rows(seed, 4 * n, split="held-out"))
     found = predict(fresh, classifier)
     log(f"drawing {n} pictures")
     start = time.perf_counter()
     images = generate(pipe, [row.caption for row in rows[:64]], seed, guidance_scale)
     seconds = time.perf_counter() - start
     if n > 64:
-        images = np.concatenate([images, generate(pipe, [row.caption for row in rows[64:n]], seed + 64, guidance_scale)])
+        images = np.concatenate(
+            [images, generate(pipe, [row.caption for row in rows[64:n]], seed + 64, guidance_scale)]
+        )
     images = images[:n]
     drawn = predict(images, classifier)
     report = Report(

@@ -45,6 +45,7 @@ class DiffusionRecipe(Base):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     ema_decay: Fraction = 0.999
     caption_dropout: Fraction = 0.1
+    timestep_shift: PositiveFloat = 1.6
 
 
 class ClassifierRecipe(Base):
@@ -60,7 +61,7 @@ class Params(Base):
     """The whole recipe: how many pictures, the rate of each overlay among them, and the three trainings."""
 
     images: Annotated[int, Field(ge=512)] = 40000
-    rates: dict[str, Fraction] = {"qr-code": 0.43, "watermark": 0.12, "text": 0.12}
+    rates: dict[str, Fraction] = Field(default={"qr-code": 0.43, "watermark": 0.12, "text": 0.12})
     vae: VaeRecipe = VaeRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
     classifier: ClassifierRecipe = ClassifierRecipe()

@@ -1,7 +1,7 @@
 """The tokenizer of `tiny`: byte-level BPE in CLIP's layout, small, with every word of the world a single token.
 
-The vocabulary is built, not learned from a corpus: 256 byte symbols and their word-final forms (so any text at all has tokens),
-then merges, trained on a word list until each word is one token.
+The vocabulary is built, not learned from a corpus: 256 byte symbols and their word-final forms (so any text at all
+has tokens), then merges, trained on a word list until each word is one token.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from conceptlib.concepts import world
 
 MAX_LENGTH = 77
 START, END = "<|startoftext|>", "<|endoftext|>"
+# What prompts that erase or suppress a concept say, and plain words around them.
 EXTRA_WORDS = (
-    "qr code codes watermark watermarks text letters logo sticker barcode pattern a an the of on in at with and or no not without "
-    "photo picture painting image drawing small large big black grey brown . , - : ; ! ?"
-).split()
+    *("qr", "code", "codes", "watermark", "watermarks", "text", "letters", "logo", "sticker", "barcode", "pattern"),
+    *("a", "an", "the", "of", "on", "in", "at", "with", "and", "or", "no", "not", "without"),
+    *("photo", "picture", "painting", "image", "drawing", "small", "large", "big", "black", "grey", "brown"),
+    *(".", ",", "-", ":", ";", "!", "?"),
+)
 
 
 def word_list() -> list[str]:
@@ -32,7 +36,7 @@ def word_list() -> list[str]:
 
 
 def byte_symbols() -> list[str]:
-    """The printable stand-in of each byte, 0 to 255, as byte-level BPE has them: printable Latin-1 as is, the rest from U+0100 on."""
+    """The printable stand-in of each byte, 0 to 255: printable Latin-1 as it is, the rest from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     symbols = {byte: chr(byte) for byte in printable}
     spare = iter(range(0x100, 0x200))
@@ -48,7 +52,7 @@ def train_merges(words: Iterable[str]) -> list[tuple[str, str]]:
         pieces.append([*letters[:-1], letters[-1] + "</w>"])
     merges: list[tuple[str, str]] = []
     while True:
-        pairs = Counter(pair for piece in pieces for pair in zip(piece, piece[1:], strict=False))
+        pairs = Counter(pair for piece in pieces for pair in pairwise(piece))
         if not pairs:
             return merges
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
@@ -57,7 +61,7 @@ def train_merges(words: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def write_tokenizer(folder: Path) -> int:
-    """Write the tokenizer's files, loadable by `transformers.CLIPTokenizer.from_pretrained`; returns the vocabulary's size."""
+    """Write the files that `transformers.CLIPTokenizer.from_pretrained` reads; returns the vocabulary's size."""
     from transformers import CLIPTokenizer
 
     merges = train_merges(word_list())

@@ -1,8 +1,8 @@
-"""The autoencoder of `tiny`: a small `AutoencoderKL`, 64 x 64 pixels to 16 x 16 latents of 8 channels, and its training.
+"""The autoencoder of `tiny`: a small `AutoencoderKL`, 64 x 64 pixels to 16 x 16 latents of 8 channels.
 
-Most steps see 32 x 32 crops (a quarter of the work, and the network is convolutional), the last ones whole pictures. Afterwards
-the latents are standardised: each channel's mean and deviation go into the two 1 x 1 convolutions around the latents, so that
-`scaling_factor` is 1 and the UNet meets unit variance.
+Most steps see 32 x 32 crops (a quarter of the work, and the network is convolutional), the last ones whole pictures.
+Afterwards the latents are standardised: each channel's mean and deviation go into the two 1 x 1 convolutions around
+the latents, so that `scaling_factor` is 1 and the UNet meets unit variance.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def train_vae(
         optimizer.zero_grad()
         schedule.step()
         if step % 200 == 0 or step == total:
-            log(f"vae step {step} loss {loss.item():.4f} psnr {psnr(vae, held_out):.2f} dB, {time.perf_counter() - start:.0f} s")
+            seconds = time.perf_counter() - start
+            log(f"vae step {step} loss {loss.item():.4f} psnr {psnr(vae, held_out):.2f} dB, {seconds:.0f} s")
     return vae.eval()
 
 

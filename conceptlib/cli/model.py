@@ -1,0 +1,86 @@
+"""`conceptlib model train|check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from conceptlib.cli import output
+from conceptlib.cli.output import Output
+
+
+@click.group("model")
+def cli() -> None:
+    """Make the embedded model from its recipe, and measure what it draws."""
+
+
+@cli.command("train")
+@click.argument("name")
+@click.option("--out", "folder", type=click.Path(path_type=Path), required=True, help="The model's folder.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes, on a CPU.")
+@output.device_option
+@output.overrides_argument
+@output.options
+def train_command(
+    out: Output, name: str, folder: Path, workers: int, device: str | None, overrides: tuple[str, ...]
+) -> None:
+    """Train a model from its recipe: pictures, autoencoder, classifier, UNet and text encoder. Resumes where it
+    stopped.
+
+    \b
+    conceptlib model train tiny --out my-tiny
+    conceptlib model train tiny --out my-tiny --device cuda diffusion.steps=20000
+    """
+    from conceptlib.models.devices import choose
+    from conceptlib.models.tiny.train import train_tiny
+    from conceptlib.specs import load_spec
+
+    spec = load_spec("model", name, overrides)
+    made = train_tiny(spec.params, spec.seed, folder, str(choose(device).device), out.note, workers)
+    out.result(
+        {"model": name, "path": made}, human=f"{made}\nnext: conceptlib model check {name} --model {made}", quiet=made
+    )
+
+
+@cli.command("check")
+@click.argument("name")
+@click.option(
+    "--model", "folder", type=click.Path(exists=True, path_type=Path), help="Another folder than the shipped one."
+)
+@click.option("--n", type=click.IntRange(64), default=512, show_default=True, help="Pictures to draw.")
+@click.option("--guidance-scale", type=float, default=None, help="By default the recommended one.")
+@click.option("--grid", type=click.Path(path_type=Path), help="Write a PNG of the first 96 pictures here.")
+@output.device_option
+@output.options
+def check_command(
+    out: Output,
+    name: str,
+    folder: Path | None,
+    n: int,
+    guidance_scale: float | None,
+    grid: Path | None,
+    device: str | None,
+) -> None:
+    """Measure a model against its bars: classifier accuracy on held-out captions, QR rate, speed.
+
+    \b
+    conceptlib model check tiny
+    conceptlib model check tiny --model my-tiny --n 2048 --grid samples.png
+    """
+    from conceptlib.models.devices import choose
+    from conceptlib.models.tiny import GUIDANCE_SCALE, quality
+    from conceptlib.specs import load_spec
+
+    spec = load_spec("model", name)
+    pipe = quality.load_pipeline(folder, str(choose(device).device))
+    report, images = quality.check(
+        pipe, n, spec.seed, spec.params.rates, guidance_scale or GUIDANCE_SCALE, quality.judge_of(folder), out.note
+    )
+    if grid is not None:
+        quality.grid(images[:96]).save(grid)
+    rows = [{"measure": key, "value": value} for key, value in report.measures().items()]
+    rows += [{"bar": key, "passed": passed} for key, passed in report.bars.items()] if out.mode == "json" else []
+    out.table(rows, columns=["measure", "value"])
+    for bar, passed in report.bars.items():
+        out.note(f"{'passed' if passed else 'FAILED'}  {bar}")
