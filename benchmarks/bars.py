@@ -28,13 +28,24 @@ MB = 1_000_000
 
 
 @dataclass(frozen=True)
+class Run:
+    """Generated images, and overrides of each stage for trying the script out in miniature."""
+
+    n: int
+    build: tuple[str, ...] = ()
+    train: tuple[str, ...] = ()
+    erase: tuple[str, ...] = ()
+    evaluate: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Bar:
-    """One bar: what was required, what was measured, and whether that is enough."""
+    """One bar: what was required, what was measured, and whether that is enough (None: measured for the record)."""
 
     name: str
     required: str
     measured: str
-    passed: bool
+    passed: bool | None
 
 
 def at_least(name: str, value: float, bar: float, unit: str = "%") -> Bar:
@@ -50,12 +61,12 @@ def _bar(name: str, value: float, bar: float, sign: str, unit: str, passed: bool
     return Bar(name, f"{sign} {scale * bar:g} {unit}", f"{scale * value:.4g} {unit}", bool(passed))
 
 
-def model(n: int) -> list[Bar]:
+def model(run: Run) -> list[Bar]:
     """Part 4: what `tiny` draws, and how large and fast it is."""
     from conceptlib.models import tiny
     from conceptlib.models.tiny.quality import check, load_pipeline
 
-    report, _ = check(load_pipeline(), n=n)
+    report, _ = check(load_pipeline(), n=run.n)
     size = sum(path.stat().st_size for path in tiny.path().rglob("*") if path.is_file())
     names = ("object", "colour", "background")
     return [
@@ -71,25 +82,25 @@ def model(n: int) -> list[Bar]:
     ]
 
 
-def detector(n: int) -> list[Bar]:
+def detector(run: Run) -> list[Bar]:
     """Part 6: the trained detector, and zxing beside it, against the exact geometry of the test split."""
     from conceptlib.concepts.build import build
     from conceptlib.detectors.evaluate import evaluate_detector
     from conceptlib.detectors.train import train_detector
 
-    data = build("icd-qr")
-    trained = train_detector("yolo-icd", data)
+    data = build("icd-qr", overrides=run.build)
+    trained = train_detector("yolo-icd", data, overrides=run.train)
     bars = [at_most("training of yolo-icd (with calibration and scoring)", trained.seconds, 90, "s")]
     for name in (trained, "zxing"):
         info = evaluate_detector(name, data).info
         shown = ", ".join(
             f"{key} {info[key]:.3f}" for key in ("mAP50", "mAP50-95", "image-recall", "false-positive-rate")
         )
-        bars.append(Bar(f"{info['detector']} on {info['images']} test images", "measured", shown, True))
+        bars.append(Bar(f"{info['detector']} on {info['images']} test images", "—", shown, None))
     return bars
 
 
-def erasure(n: int) -> list[Bar]:
+def erasure(run: Run) -> list[Bar]:
     """Part 9: what Geom-Erasing does to `tiny`."""
     from conceptlib.concepts.build import build
     from conceptlib.detectors.annotate import annotate
@@ -98,10 +109,10 @@ def erasure(n: int) -> list[Bar]:
     from conceptlib.evaluators.suite import evaluate, scores
     from conceptlib.reports.tables import find
 
-    data = build("icd-qr")
-    found = train_detector("yolo-icd", data)
-    checkpoint = erase("geom-erasing/qr", data=data, annotations=annotate(data, found))
-    rows = scores(evaluate(checkpoint, "icd", detector=found, overrides=[f"n={n}"]))
+    data = build("icd-qr", overrides=run.build)
+    found = train_detector("yolo-icd", data, overrides=run.train)
+    checkpoint = erase("geom-erasing/qr", data=data, annotations=annotate(data, found), overrides=run.erase)
+    rows = scores(evaluate(checkpoint, "icd", detector=found, overrides=[f"n={run.n}", *run.evaluate]))
 
     def value(subject: str, metric: str) -> float:
         row = find(rows, subject, metric)
@@ -109,7 +120,7 @@ def erasure(n: int) -> list[Bar]:
         return float(row["value"])
 
     bars = [
-        at_least("images", n, 512, "images"),
+        at_least("images", run.n, 512, "images"),
         at_least("QR rate before", value("base", "concept_rate"), 0.30),
         at_most("QR rate after", value("checkpoint", "concept_rate"), 0.05),
     ]
@@ -119,7 +130,7 @@ def erasure(n: int) -> list[Bar]:
     return bars
 
 
-def demo(n: int) -> list[Bar]:
+def demo(run: Run) -> list[Bar]:
     """The first impression: `conceptlib demo`, in a process of its own, then again."""
     from conceptlib.store import Store
 
@@ -149,7 +160,7 @@ def demo(n: int) -> list[Bar]:
     return bars
 
 
-def cli(n: int) -> list[Bar]:
+def cli(run: Run) -> list[Bar]:
     """Part 1: the command line answers at once."""
     command = [sys.executable, "-m", "conceptlib.cli.main", "--help"]
     times = []
@@ -160,7 +171,7 @@ def cli(n: int) -> list[Bar]:
     return [at_most("conceptlib --help (best of 5)", min(times), 0.3, "s")]
 
 
-PARTS: dict[str, Callable[[int], list[Bar]]] = {
+PARTS: dict[str, Callable[[Run], list[Bar]]] = {
     "cli": cli,
     "model": model,
     "detector": detector,
@@ -176,7 +187,10 @@ def write_table(out: Path) -> str:
     found: dict[str, Any] = json.loads((out / RESULTS).read_text("utf-8")) if (out / RESULTS).is_file() else {}
     text = [TEXT]
     for part, result in found.items():
-        lines = [[b["name"], b["required"], b["measured"], "yes" if b["passed"] else "**no**"] for b in result["bars"]]
+        lines = [
+            [b["name"], b["required"], b["measured"], {True: "yes", False: "**no**", None: "—"}[b["passed"]]]
+            for b in result["bars"]
+        ]
         text.append(f"## {part}\n\n`python benchmarks/bars.py {part}`, on {result['machine']}\n")
         text.append(markdown_table(["bar", "required", "measured", "passed"], lines) + "\n")
     target = out / "docs" / "bars.md"
@@ -197,11 +211,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--table", action="store_true", help="measure nothing, write the table")
     parser.add_argument("--n", type=int, default=512, help="generated images")
     parser.add_argument("--out", type=Path, default=ROOT, help="the checkout that results and docs are written into")
+    for stage in ("build", "train", "erase", "evaluate"):
+        parser.add_argument(
+            f"--{stage}", action="append", default=[], metavar="KEY=VALUE", help="override, to try it out"
+        )
     args = parser.parse_args(argv)
+    run = Run(args.n, *(tuple(getattr(args, stage)) for stage in ("build", "train", "erase", "evaluate")))
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     for part in [] if args.table else args.parts or PARTS:
-        bars = PARTS[part](args.n)
+        bars = PARTS[part](run)
         path = args.out / RESULTS
         found = json.loads(path.read_text("utf-8")) if path.is_file() else {}
         found[part] = {"machine": f"{os.cpu_count()} x {platform.machine()}", "bars": [vars(bar) for bar in bars]}
@@ -212,7 +231,7 @@ def main(argv: list[str] | None = None) -> int:
         bar
         for part in json.loads((args.out / RESULTS).read_text("utf-8")).values()
         for bar in part["bars"]
-        if not bar["passed"]
+        if bar["passed"] is False
     ]
     return 1 if failed else 0
 

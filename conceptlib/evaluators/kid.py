@@ -40,9 +40,9 @@ def polynomial_mmd2(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def feature_scale(reference: np.ndarray) -> float:
-    """Root mean square of the reference's features: dividing by it makes KID independent of the network's output scale.
+    """Root mean square of the reference's features: divided by it, KID does not depend on the network's output scale.
 
-    Inception's features are of order 1, where the kernel's three terms weigh alike; another network's may be ten times as
+    Inception's features are of order 1, where the kernel's terms weigh alike; another network's may be ten times as
     large, and the cube of the largest few would be all that is measured.
 
     Args:

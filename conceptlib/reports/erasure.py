@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,14 +57,14 @@ def erasure_grid(
     Args:
         series: at least one; the first decides which captions are shown.
         labels: the detections that are framed, by concept name.
-        phrases: what people call the concepts.
+        phrases: what people call them, in the same order.
         detector: the detector's name.
         examples, columns: captions in all, and in a line.
 
     Raises:
         ConceptlibError: artifacts that do not belong together or cannot be read.
     """
-    first = series[0].found
+    first, tags = series[0].found, dict(zip(labels, phrases, strict=True))
     rows_with, rows_without = choose(first, examples)
     shown = [*rows_with, *rows_without]
     panels: list[Panel] = []
@@ -72,7 +72,7 @@ def erasure_grid(
     for one in series:
         captions, images = _rows(one.images, shown)
         share = f"{' or '.join(phrases)} in {100 * float(one.found.mean()):.1f} % of {len(one.found)} pictures"
-        panels.append(Panel(one.heading, share, images, _boxes(one.annotations, shown, labels)))
+        panels.append(Panel(one.heading, share, images, _boxes(one.annotations, shown, tags)))
     title = "Same caption, same seed" + (": before and after" if len(series) == 2 else "")
     return grid(
         panels,
@@ -110,6 +110,8 @@ def _rows(images: Artifact, shown: Sequence[int]) -> tuple[list[str], list[Image
     return [found[i][0] for i in shown], [found[i][1] for i in shown]
 
 
-def _boxes(annotations: Artifact, shown: Sequence[int], labels: Sequence[str]) -> list[Detections]:
+def _boxes(annotations: Artifact, shown: Sequence[int], tags: Mapping[str, str]) -> list[Detections]:
+    """The detections of some rows that have a tag, labelled by it."""
     rows = list(AnnotationTable(annotations).by_image().values())
-    return [rows[i].filter(np.isin(np.array(rows[i].labels, dtype=str), labels)) for i in shown]
+    kept = [rows[i].filter(np.array([label in tags for label in rows[i].labels], dtype=bool)) for i in shown]
+    return [replace(found, labels=tuple(tags[label] for label in found.labels)) for found in kept]

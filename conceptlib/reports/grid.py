@@ -98,12 +98,11 @@ def _tile(panel: Panel, index: int, cell: int) -> Image.Image:
     draw, font = ImageDraw.Draw(tile), _font(11)
     for (x1, y1, x2, y2), label in zip(found.boxes * scale, found.labels, strict=True):
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=FRAME, width=3)
-        tag = label.replace("-", " ")
-        wide = draw.textlength(tag, font=font) + 8
+        wide = draw.textlength(label, font=font) + 8
         left = min(max(0.0, float(x1)), max(0.0, tile.width - wide))
         top = float(y1) - 15 if y1 >= 15 else min(float(y2), tile.height - 15)
         draw.rectangle((left, top, left + wide, top + 15), fill=FRAME)
-        draw.text((left + 4, top + 1), tag, font=font, fill=PAPER)
+        draw.text((left + 4, top + 1), label, font=font, fill=PAPER)
     return tile
 
 
