@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from conceptlib.demo import Demo, Stage
 
 
-@click.command()
+@click.command("demo", short_help="The whole job on the embedded model.")
 @click.option(
     "--out",
     "folder",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from conceptlib.store import Artifact
 
 
-@click.command()
+@click.command("evaluate", short_help="Measure a checkpoint beside its base.")
 @click.argument("checkpoint")
 @output.overrides_argument
 @click.option(
