@@ -8,7 +8,7 @@ from conceptlib.cli import output
 from conceptlib.cli.output import Output
 
 
-@click.command("annotate")
+@click.command("annotate", short_help="Find the concept in every picture.")
 @click.argument("dataset")
 @click.option("--detector", "-d", required=True, help="A detector's spec (name or file) or a trained detector.")
 @click.option("--split", default=None, help="Only this split; all by default.")

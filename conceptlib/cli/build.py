@@ -7,7 +7,7 @@ import click
 from conceptlib.cli import output
 
 
-@click.command()
+@click.command("build", short_help="Build a dataset with its exact geometry.")
 @click.argument("name")
 @output.overrides_argument
 @click.option(

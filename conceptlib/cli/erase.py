@@ -7,7 +7,7 @@ import click
 from conceptlib.cli import output
 
 
-@click.command()
+@click.command("erase", short_help="Erase concepts from a model.")
 @click.argument("recipe")
 @output.overrides_argument
 @click.option("--data", metavar="DATASET", help="The polluted dataset or generated images: a name or id.")

@@ -7,7 +7,7 @@ import click
 from conceptlib.cli import output
 
 
-@click.command()
+@click.command("generate", short_help="Draw a prompt, with and without erasure.")
 @click.argument("checkpoint")
 @click.argument("prompt")
 @click.option("--n", "count", type=click.IntRange(1, 256), default=4, show_default=True, help="Pictures.")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from conceptlib.hub.publish import PublishResult
 
 
-@click.command()
+@click.command("publish", short_help="Publish to the Hugging Face Hub or a folder.")
 @click.argument("artifact")
 @click.option(
     "--to",
