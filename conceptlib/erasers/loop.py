@@ -74,7 +74,7 @@ def make_accelerator(placement: Any) -> Any:
         mixed_precision="bf16" if placement.dtype == torch.bfloat16 else "no",
         cpu=placement.device.type == "cpu",
         # A batch without the concept leaves the new tokens unused.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
 
 
