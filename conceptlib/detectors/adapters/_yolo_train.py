@@ -48,7 +48,7 @@ class Cached:
 
 
 def cache(data: TrainingSet, side: int, megabytes: int, distractors: Any, seed: int) -> Cached:
-    """Letterbox the pictures into memory; of more than fit into `megabytes`, every n-th.
+    """Letterbox the pictures into memory; of more than fit into `megabytes`, a sample.
 
     distractors: called with an RGB picture and a generator, gives the picture with something on it that is not to be
     found.
@@ -57,14 +57,17 @@ def cache(data: TrainingSet, side: int, megabytes: int, distractors: Any, seed: 
         ConceptlibError: none of the pictures that fit holds a box.
     """
     room = max(1, megabytes * 2**20 // (side * side * 3))
-    stride = math.ceil(data.count / room)
-    count = len(range(0, data.count, stride))
-    images = np.zeros((count, side, side, 3), np.uint8)
-    boxes, classes = [], []
+    # Chosen by chance: every n-th would go wrong where the pollution has a period.
+    chosen = np.sort(
+        np.random.default_rng(np.random.SeedSequence([seed], spawn_key=(2,))).permutation(data.count)[:room]
+    )
+    images = np.zeros((len(chosen), side, side, 3), np.uint8)
+    boxes: list[np.ndarray] = []
+    classes: list[np.ndarray] = []
     for index, (image, found) in enumerate(data.examples()):
-        if index % stride:
+        if len(boxes) == len(chosen) or index != chosen[len(boxes)]:
             continue
-        row = index // stride
+        row = len(boxes)
         frame = Letterbox(image.shape[1], image.shape[0], side)
         wanted = found.filter(np.array([label in data.labels for label in found.labels], dtype=bool))
         if distractors is not None:
@@ -100,6 +103,9 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _yolo_model.build(config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.1  # ultralytics' 0.03 would still remember the random weights after a hundred steps
     model = model.to(device).train()
     criterion = _criterion(model)
     optimizer = _optimizer(model, params)

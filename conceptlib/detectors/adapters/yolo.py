@@ -50,7 +50,7 @@ class Params(BaseParams):
         flip: mirror half of the pictures. degrade: share of pictures that are blurred, recompressed and so on.
         distractors: overlays of other concepts, laid over `distractor_share` of the pictures, so that they are not
             taken for what is sought.
-        cache_megabytes: memory for decoded pictures; of more, every n-th is used.
+        cache_megabytes: memory for decoded pictures; of more, a sample is used.
         max_false_positive_rate: calibration allows false alarms on at most this share of clean pictures.
     """
 
@@ -62,7 +62,7 @@ class Params(BaseParams):
     concepts: dict[str, str] = Field(default_factory=dict)
     architecture: Literal["compact", "yolov8n", "yolov8s", "yolov8m", "yolo11n", "yolo11s", "yolo11m"] = "compact"
     imgsz: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] | None = None
-    steps: PositiveInt = 240
+    steps: PositiveInt = 200
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: PositiveFloat = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01

@@ -46,7 +46,7 @@ def data() -> TrainingSet:
 def trained(data: TrainingSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The weights after a short training that already finds codes."""
     folder = tmp_path_factory.mktemp("weights")
-    short = spec(steps=150, batch_size=12, learning_rate=4e-3, degrade=0.0, distractors=[])
+    short = spec(steps=80, batch_size=12, learning_rate=4e-3, degrade=0.0, distractors=[])
     yolo.train(short, data, folder, device="cpu")
     return folder
 
@@ -62,7 +62,7 @@ def test_learns(trained: Path, data: TrainingSet) -> None:
     polluted = np.array([len(t) > 0 for _, t in fresh])
     assert np.median(best[polluted]) > 5 * best[~polluted].max()
     hits = [iou(f.boxes[:1], t.boxes)[0, 0] > 0.5 for f, (_, t) in zip(found, fresh, strict=True) if len(t) and len(f)]
-    assert sum(hits) >= 18  # of 30
+    assert sum(hits) >= 24  # of 30
 
 
 def test_same_seed_same_weights_and_resuming_changes_nothing(
@@ -235,9 +235,12 @@ def test_what_is_learned_from(data: TrainingSet) -> None:
     cached = _yolo_train.cache(data, 32, 1024, None, 0)
     _, found = picture(1, True)
     assert cached.images.shape == (60, 32, 32, 3) and np.allclose(cached.boxes[1], found.boxes / 2)
-    half = _yolo_train.cache(TrainingSet(data.labels, 60, 64, data.examples), 640, 36, None, 0)
-    assert len(half.images) == 20  # 36 MB hold 30 pictures of 640 px, so that every third is used ... of 60
-    assert np.allclose(half.boxes[1], _yolo_train.cache(data, 640, 1024, None, 0).boxes[3])
+    fewer = _yolo_train.cache(data, 640, 29, None, 0)
+    assert len(fewer.images) == len(fewer.boxes) == 24  # 29 MiB hold 24 pictures of 640 px
+    everything = _yolo_train.cache(data, 640, 1024, None, 0)
+    rows = [int(np.flatnonzero((everything.images == image).all((1, 2, 3)))[0]) for image in fewer.images]
+    assert rows == sorted(set(rows)) and len(set(np.diff(rows))) > 1
+    assert all(np.array_equal(fewer.boxes[i], everything.boxes[row]) for i, row in enumerate(rows))
     nothing = TrainingSet(("watermark",), 60, 64, data.examples)
     with pytest.raises(ConceptlibError, match="no box"):
         _yolo_train.cache(nothing, 32, 1024, None, 0)
