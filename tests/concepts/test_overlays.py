@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conceptlib.concepts import world
-from conceptlib.concepts.overlays import clip_polygon, polygon_area, qr, recompress, rectangle, text, watermark
+from conceptlib.concepts.overlays import clip_polygon, polygon_area, qr, recompress, rectangle, stamp, text, watermark
 
 DRAW = {"qr": qr.draw_qr, "text": text.draw_text, "watermark": watermark.draw_watermark}
 WORLD = {"qr": qr.WORLD, "text": text.WORLD, "watermark": watermark.WORLD}
@@ -138,3 +138,11 @@ def test_clipping_stays_inside_and_never_grows(x, y, width, height, rotation):
 def test_recompression_is_drawn_from_its_range():
     image, quality = recompress(picture(64, 64), np.random.default_rng(0), (40, 60))
     assert 40 <= quality <= 60 and image.size == (64, 64) and image.mode == "RGB"
+
+
+def test_a_stamp_covers_half_a_pixel_by_half() -> None:
+    # A grey tile over black whose edges fall on the middle of pixels: those get half of its grey, inner ones all of it.
+    tile = Image.new("RGBA", (4, 4), (200, 200, 200, 255))
+    quad = np.array([[2.5, 2.0], [6.5, 2.0], [6.5, 6.0], [2.5, 6.0]])
+    drawn = np.asarray(stamp(Image.new("RGB", (10, 10)), tile, quad, 1.0, Image.Resampling.NEAREST))
+    assert drawn[3, :, 0].tolist() == [0, 0, 100, 200, 200, 200, 100, 0, 0, 0]

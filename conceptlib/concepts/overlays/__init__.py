@@ -115,7 +115,9 @@ def stamp(
     offset = inverse @ (np.array([left, top]) - quad[0])
     inverse = inverse / factor
     coefficients = (*inverse[0], offset[0], *inverse[1], offset[1])
-    patch = tile.transform(
+    # Mode RGBa says that the colours are premultiplied; in RGBA, Pillow would premultiply them once more.
+    premultiplied = Image.frombytes("RGBa", tile.size, tile.tobytes())
+    patch = premultiplied.transform(
         (int(right - left) * factor, int(bottom - top) * factor),
         Image.Transform.AFFINE,
         coefficients,

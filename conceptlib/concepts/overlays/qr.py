@@ -67,17 +67,17 @@ class QrParams:
 
 WORLD = QrParams(
     version=(1, 1),
-    size=(21 / 64, 23 / 64),
+    size=(21 / 64, 22 / 64),
     min_module=1.0,
-    quiet_zone=(1, 1),
-    rotation=(-15.0, 15.0),
-    opacity=(0.85, 1.0),
+    quiet_zone=(3, 3),
+    rotation=(-10.0, 10.0),
+    opacity=(0.9, 1.0),
     dark=(0, 24),
     light=(236, 255),
     place="corners",
     jitter=4 / 64,
 )
-"""For the world's 64-pixel pictures: version 1, with quiet zone 23 to 25 px, 1 px a module, in a corner."""
+"""For the world's 64-pixel pictures: version 1, 1 px a module, with quiet zone 27 to 28 px, in a corner."""
 
 
 def draw_qr(image: Image.Image, rng: np.random.Generator, params: QrParams | None = None) -> tuple[Image.Image, Mark]:

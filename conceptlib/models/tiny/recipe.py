@@ -37,8 +37,8 @@ class DiffusionRecipe(Base):
     text_width: PositiveInt = 96
     text_layers: PositiveInt = 2
     heads: PositiveInt = 4
-    steps: Steps = 9000
-    decay_steps: Steps = 2500
+    steps: Steps = 7800
+    decay_steps: Steps = 2200
     warmup_steps: PositiveInt = 200
     batch_size: PositiveInt = 48
     learning_rate: PositiveFloat = 1e-3
@@ -61,7 +61,7 @@ class Params(Base):
     """The whole recipe: how many pictures, the rate of each overlay among them, and the three trainings."""
 
     images: Annotated[int, Field(ge=512)] = 40000
-    rates: dict[str, Fraction] = Field(default={"qr-code": 0.43, "watermark": 0.12, "text": 0.12})
+    rates: dict[str, Fraction] = Field(default={"qr-code": 0.45, "watermark": 0.12, "text": 0.12})
     vae: VaeRecipe = VaeRecipe()
     diffusion: DiffusionRecipe = DiffusionRecipe()
     classifier: ClassifierRecipe = ClassifierRecipe()
