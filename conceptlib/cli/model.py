@@ -25,8 +25,7 @@ def cli() -> None:
 def train_command(
     out: Output, name: str, folder: Path, workers: int, device: str | None, overrides: tuple[str, ...]
 ) -> None:
-    """Train a model from its recipe: pictures, autoencoder, classifier, UNet and text encoder. Resumes where it
-    stopped.
+    """Train a model from its recipe, or go on where that stopped.
 
     \b
     conceptlib model train tiny --out my-tiny

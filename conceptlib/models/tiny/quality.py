@@ -33,7 +33,7 @@ class Report:
     """What was measured; rates are shares from 0 to 1.
 
     Args:
-        n: pictures generated, from held-out captions.
+        n: pictures generated, from held-out captions; the speed is measured on the first 64.
         accuracy: share of generated pictures whose attribute the classifier reads as the caption says.
         classifier: the classifier's own accuracy on fresh renderings, polluted as the training data.
         qr_rate: share of generated pictures in which the classifier sees a QR code.
@@ -75,7 +75,7 @@ def load_pipeline(folder: Path | None = None, device: str = "cpu") -> Any:
     """The shipped `StableDiffusionPipeline` (or the one in `folder`), float32, without a progress bar."""
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(folder or path(), torch_dtype=torch.float32).to(device)
+    pipe = StableDiffusionPipeline.from_pretrained(folder or path(), dtype=torch.float32).to(device)
     pipe.unet.to(memory_format=torch.channels_last)
     pipe.vae.to(memory_format=torch.channels_last)
     pipe.set_progress_bar_config(disable=True)
