@@ -35,7 +35,7 @@ def draw_row(
         The 64 x 64 RGB picture, the row and the marks of what was drawn over it (a QR code last, on top).
     """
     row = world.row(seed, index, split)
-    rng = np.random.default_rng(np.random.SeedSequence([seed, index], spawn_key=(world.SPLITS.index(split), _STREAM)))
+    rng = _pollution_rng(seed, index, split)
     image, marks = row.image(), []
     for concept, chance in zip(OVERLAYS, rng.uniform(size=len(OVERLAYS)), strict=True):
         if chance >= rates.get(concept, 0.0):
@@ -48,6 +48,19 @@ def draw_row(
             image, mark = qr.draw_qr(image, rng, qr.WORLD)
         marks.append(mark)
     return image, row, marks
+
+
+def polluted(n: int, seed: int, rates: Mapping[str, float], split: str = "train") -> np.ndarray:
+    """Which of the rows 0 to n - 1 carry any overlay, bool (n,), without drawing them."""
+    limits = np.array([rates.get(concept, 0.0) for concept in OVERLAYS])
+    chances = [_pollution_rng(seed, index, split).uniform(size=len(OVERLAYS)) for index in range(n)]
+    return (np.array(chances).reshape(n, len(OVERLAYS)) < limits).any(1)
+
+
+def _pollution_rng(seed: int, index: int, split: str) -> np.random.Generator:
+    """The generator of a row's pollution; its first draws say which overlays it gets."""
+    key = (world.SPLITS.index(split), _STREAM)
+    return np.random.default_rng(np.random.SeedSequence([seed, index], spawn_key=key))
 
 
 def draw_batch(

@@ -103,14 +103,22 @@ class Trainer:
         fall = 1.0 if left >= 1 else 0.5 - 0.5 * np.cos(np.pi * max(0.0, left))
         return min(1.0, step / recipe.warmup_steps) * fall
 
-    def train_step(self, latents: torch.Tensor, tokens: torch.Tensor, empty: torch.Tensor) -> torch.Tensor:
-        """One optimiser step on a random batch of latents (n, 8, 16, 16) and tokens (n, 77); returns the loss."""
+    def train_step(
+        self, latents: torch.Tensor, tokens: torch.Tensor, empty: torch.Tensor, dropout: torch.Tensor
+    ) -> torch.Tensor:
+        """One optimiser step on a random batch; returns the loss.
+
+        Args:
+            latents: (n, 8, 16, 16).
+            tokens: (n, 77); empty: (77,), those of the empty prompt.
+            dropout: (n,), how likely each row's caption is dropped, 0 to 1.
+        """
         self.step += 1
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         n = self.recipe.batch_size
         mine = slice(self.rank, None, self.world)
         chosen = torch.randint(len(latents), (n,), generator=generator)[mine]
-        dropped = (torch.rand(n, generator=generator) < self.recipe.caption_dropout)[mine]
+        dropped = torch.rand(n, generator=generator)[mine] < dropout[chosen]
         timesteps = self._timesteps(n, generator)[mine].to(self.device)
         noise = torch.randn((n, *latents.shape[1:]), generator=generator)[mine].to(self.device)
         clean = latents[chosen].float().to(self.device)
@@ -196,13 +204,14 @@ def train(
     latents: torch.Tensor,
     tokens: torch.Tensor,
     empty: torch.Tensor,
+    dropout: torch.Tensor,
     checkpoint: Path,
     log: Log,
     every: Callable[[Trainer], None] | None = None,
     save_seconds: float = 180,
     check_seconds: float = 600,
 ) -> None:
-    """Train to the recipe's last step, saving now and then.
+    """Train to the recipe's last step, saving now and then; see `Trainer.train_step` for the data.
 
     `every(trainer)` is called each `check_seconds` (samples, scores).
     """
@@ -210,7 +219,7 @@ def train(
     start = saved = checked = time.perf_counter()
     first = trainer.step
     while trainer.step < trainer.recipe.steps:
-        losses.append(trainer.train_step(latents, tokens, empty).item())
+        losses.append(trainer.train_step(latents, tokens, empty, dropout).item())
         if trainer.rank > 0:
             continue
         now = time.perf_counter()

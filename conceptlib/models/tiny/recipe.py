@@ -44,7 +44,14 @@ class DiffusionRecipe(Base):
     learning_rate: PositiveFloat = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     ema_decay: Fraction = 0.999
-    caption_dropout: Fraction = 0.1
+    caption_dropout: Fraction = 0.15
+    """Share of clean pictures that are seen with the empty prompt."""
+    caption_dropout_polluted: Fraction = 0.02
+    """The same of pictures with an overlay.
+
+    Guidance moves away from the empty prompt and towards what a caption explains; an overlay hides part of that, so
+    guidance drives it out. An empty prompt that knows fewer overlays balances this: see docs/tiny.md.
+    """
     timestep_shift: PositiveFloat = 1.6
 
 

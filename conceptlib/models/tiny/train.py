@@ -26,7 +26,7 @@ from transformers import CLIPTokenizer
 
 from conceptlib.models.tiny import diffusion, quality, tokens, vae
 from conceptlib.models.tiny.classifier import Classifier, load_classifier, train_classifier
-from conceptlib.models.tiny.data import prerender
+from conceptlib.models.tiny.data import polluted, prerender
 from conceptlib.models.tiny.recipe import Params
 
 Log = Callable[[str], None]
@@ -85,12 +85,13 @@ def _diffusion(
         trainer.load(checkpoint)
         note(f"resumed at step {trainer.step}")
     ids = token_ids(tokenizer, [*captions, ""])
+    dropout = caption_dropout(params, seed)
 
     def look(trainer: diffusion.Trainer) -> None:
         inspect(trainer, autoencoder, tokenizer, judge, work, note)
 
     with _bf16_convolutions():
-        diffusion.train(trainer, latents, ids[:-1], ids[-1], checkpoint, note, look)
+        diffusion.train(trainer, latents, ids[:-1], ids[-1], dropout, checkpoint, note, look)
     if rank == 0:
         look(trainer)
         export(make_pipeline(autoencoder, tokenizer, *trainer.averaged()), judge, out)
@@ -128,6 +129,13 @@ def make_pipeline(autoencoder: AutoencoderKL, tokenizer: Any, unet: Any, text_en
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def caption_dropout(params: Params, seed: int) -> torch.Tensor:
+    """How likely each training picture is seen with the empty prompt, float32 (images,)."""
+    recipe = params.diffusion
+    rows = torch.from_numpy(polluted(params.images, seed, params.rates))
+    return torch.where(rows, recipe.caption_dropout_polluted, recipe.caption_dropout).float()
 
 
 def inspect(
