@@ -37,7 +37,7 @@ class DiffusionRecipe(Base):
     text_width: PositiveInt = 96
     text_layers: PositiveInt = 2
     heads: PositiveInt = 4
-    steps: Steps = 7800
+    steps: Steps = 9200
     decay_steps: Steps = 2200
     warmup_steps: PositiveInt = 200
     batch_size: PositiveInt = 48
