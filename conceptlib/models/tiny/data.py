@@ -54,7 +54,7 @@ def polluted(n: int, seed: int, rates: Mapping[str, float], split: str = "train"
     """Which of the rows 0 to n - 1 carry any overlay, bool (n,), without drawing them."""
     limits = np.array([rates.get(concept, 0.0) for concept in OVERLAYS])
     chances = [_pollution_rng(seed, index, split).uniform(size=len(OVERLAYS)) for index in range(n)]
-    return (np.array(chances).reshape(n, len(OVERLAYS)) < limits).any(1)
+    return np.any(np.array(chances).reshape(n, len(OVERLAYS)) < limits, axis=1)
 
 
 def _pollution_rng(seed: int, index: int, split: str) -> np.random.Generator:

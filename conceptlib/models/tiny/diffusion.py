@@ -85,7 +85,8 @@ class Trainer:
     ) -> None:
         self.recipe, self.seed, self.device, self.step = recipe, seed, device, 0
         shared = dist.is_available() and dist.is_initialized()
-        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
+        self.rank: int = dist.get_rank() if shared else 0
+        self.world: int = dist.get_world_size() if shared else 1
         self.models = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).to(device).train()
         unet.to(memory_format=torch.channels_last)
         self.parameters = dict(self.models.named_parameters())
