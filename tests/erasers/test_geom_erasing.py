@@ -13,7 +13,14 @@ from pydantic import ValidationError
 
 from conceptlib.erasers.base import Job
 from conceptlib.erasers.loop import generators, make_accelerator
-from conceptlib.erasers.methods.geom_erasing import GeometryObjective, Params, needs, region_loss, run
+from conceptlib.erasers.methods.geom_erasing import (
+    GeometryObjective,
+    Params,
+    needs,
+    region_loss,
+    run,
+    shifted_timesteps,
+)
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import choose
 from conceptlib.models.encoding import encode_images
@@ -86,9 +93,11 @@ def weights_by_hand(box: list[float] | None, alpha: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("alpha", [1.0, 2.0, 5.0])
-def test_the_loss_is_the_papers_formula(make: Callable[..., Job], prediction_type: str, alpha: float) -> None:
-    job = make(model={"prediction_type": prediction_type}, alpha=alpha, caption_dropout=0.0)
+@pytest.mark.parametrize(("alpha", "shift"), [(1.0, 1.0), (2.0, 1.0), (5.0, 4.0)])
+def test_the_loss_is_the_papers_formula(
+    make: Callable[..., Job], prediction_type: str, alpha: float, shift: float
+) -> None:
+    job = make(model={"prediction_type": prediction_type}, alpha=alpha, caption_dropout=0.0, timestep_shift=shift)
     objective = GeometryObjective(job)
     rows, positions = [0, 5, 13, 20], np.arange(4)
     loss = float(objective.loss(rows, generators(7, positions)).detach())
@@ -100,7 +109,8 @@ def test_the_loss_is_the_papers_formula(make: Callable[..., Job], prediction_typ
     for row, source in zip(rows, generators(7, positions), strict=True):
         latents = encode_images(job.pipe.vae, pictures[row]["pixels"][None])
         noise = torch.randn(latents.shape[1:], generator=source)[None]
-        timestep = int(torch.randint(1000, (1,), generator=source))
+        uniform = float(torch.rand(1, generator=source, dtype=torch.float64))
+        timestep = int(1000 * shift * uniform / (1 + (shift - 1) * uniform))
         signal, sigma = math.sqrt(alphas[timestep]), math.sqrt(1 - alphas[timestep])
         with torch.no_grad():
             embeds, _ = job.pipe.encode_prompt(objective.prompts[row].text, "cpu", 1, False)
@@ -111,6 +121,15 @@ def test_the_loss_is_the_papers_formula(make: Callable[..., Job], prediction_typ
         assert weights.sum() == pytest.approx(64)
         total += float((weights * (target - prediction)[0].double().numpy() ** 2).mean()) / len(rows)
     assert loss == pytest.approx(total, rel=1e-4)
+
+
+def test_a_shift_moves_timesteps_towards_noise() -> None:
+    uniform = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
+    plain, shifted = shifted_timesteps(uniform, 1000, 1.0), shifted_timesteps(uniform, 1000, 6.0)
+    assert plain.min() == 0 and plain.max() == 999 and plain.double().mean() == pytest.approx(499.5)
+    # 6u / (1 + 5u) > 0.9 where u > 0.6
+    assert (shifted >= 900).double().mean() == pytest.approx(0.4, abs=1e-3)
+    assert shifted.min() >= 0 and shifted.max() == 999
 
 
 def test_weights_of_one_leave_the_mean_squared_error() -> None:

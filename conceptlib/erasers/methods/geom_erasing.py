@@ -41,6 +41,12 @@ class Params(TrainingParams):
     overflow: Literal["coarsen", "corners", "error"] = "coarsen"
     token_init: Literal["mean", "random", "sincos2d"] = "random"
     caption_dropout: Fraction = 0.1
+    timestep_shift: PositiveFloat = 1.0
+    """s in t = T·s·u / (1 + (s − 1)·u), u uniform (Esser et al. 2024, eq. 23).
+
+    Above 1, more of the noisy timesteps, where it is decided whether a concept appears at all; 1: uniform, as in the
+    paper.
+    """
     min_score: Fraction = 0.25
     negative_prompt: Literal["auto", "name", "none"] = "auto"
     adapter: Literal["full", "lora"] = "full"
@@ -222,8 +228,10 @@ class GeometryObjective:
         pictures = [int(self.rows[row]) for row in rows]
         latents = torch.from_numpy(self.data.latents[pictures]).to(self.device)
         noise = torch.stack([torch.randn(latents.shape[1:], generator=source) for source in generators]).to(self.device)
-        last = self.schedule.config.num_train_timesteps
-        timesteps = torch.cat([torch.randint(last, (1,), generator=source) for source in generators]).to(self.device)
+        uniform = torch.cat([torch.rand(1, generator=source, dtype=torch.float64) for source in generators])
+        timesteps = shifted_timesteps(uniform, self.schedule.config.num_train_timesteps, self.params.timestep_shift).to(
+            self.device
+        )
         dropped = [float(torch.rand((), generator=source)) < self.params.caption_dropout for source in generators]
         prompts = ["" if drop else self.prompts[index].text for drop, index in zip(dropped, pictures, strict=True)]
         noisy = self.schedule.add_noise(latents, noise, timesteps)
@@ -275,6 +283,17 @@ class GeometryObjective:
             self.unet.disable_gradient_checkpointing()
         for module in (self.unet, self.encoder):
             module.requires_grad_(False)
+
+
+def shifted_timesteps(uniform: torch.Tensor, steps: int, shift: float) -> torch.Tensor:
+    """Timesteps, int64 in [0, steps): ⌊steps · s·u / (1 + (s − 1)·u)⌋ (Esser et al. 2024, eq. 23).
+
+    Args:
+        uniform: u, any shape, in [0, 1).
+        steps: T, how many timesteps the model was trained with.
+        shift: s above 0; 1 leaves the timesteps uniform.
+    """
+    return (steps * shift * uniform / (1 + (shift - 1) * uniform)).long().clamp(0, steps - 1)
 
 
 def region_loss(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
