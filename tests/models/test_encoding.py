@@ -103,6 +103,8 @@ def test_boxes_go_where_the_pixels_go(
     if not len(xs):
         return  # cut away, or thinner than a pixel
     assert len(boxes) == 1
+    if (boxes[0, 2:] - boxes[0, :2]).min() < 1:
+        return  # a sliver at the edge of the cut: which of its pixels are more than half white depends on the filter
     found = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
     assert np.abs(found - boxes[0]).max() <= 1.0 + side / min(width, height)
 
