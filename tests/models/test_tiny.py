@@ -12,7 +12,7 @@ from conceptlib.concepts import world
 from conceptlib.models import tiny
 from conceptlib.models.tiny import diffusion, quality, tokens, train, vae
 from conceptlib.models.tiny.classifier import HEADS, accuracy, predict
-from conceptlib.models.tiny.data import draw_batch, draw_row, polluted, prerender
+from conceptlib.models.tiny.data import draw_batch, draw_row, prerender
 from conceptlib.models.tiny.recipe import ClassifierRecipe, DiffusionRecipe, Params, VaeRecipe
 from conceptlib.specs import load_spec
 
@@ -158,23 +158,33 @@ def test_standardised_latents_have_unit_variance_and_decode_alike():
     assert latents.mean((0, 2, 3)).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("shift", [1.0, 4.0])
+def test_the_shifted_schedule_divides_the_signal_to_noise_ratio(shift):
+    from diffusers import DDIMScheduler
+
+    plain = DDIMScheduler(beta_schedule="squaredcos_cap_v2").alphas_cumprod.double()[50:990]
+    ours = diffusion.make_scheduler(DiffusionRecipe(schedule_shift=shift)).alphas_cumprod.double()
+    assert len(ours) == 1000 and torch.all(ours.diff() < 0) and ours[0] > 0.99 and ours[-1] < 1e-6
+    ratio = (plain / (1 - plain)) / (ours / (1 - ours))[50:990]
+    assert torch.allclose(ratio.sqrt(), torch.full_like(ratio, shift), rtol=0.1)
+
+
 def test_a_resumed_training_is_the_same_training(tokenizer, tmp_path):
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(16, 8, 16, 16, generator=generator)
     ids = train.token_ids(tokenizer, [row.caption for row in world.rows(0, 16)] + [""])
-    dropout = torch.full((16,), 0.5)
 
     def trainer():
         return train.make_trainer(SMALL, tokenizer, 3, "cpu")
 
     whole = trainer()
-    diffusion.train(whole, latents, ids[:-1], ids[-1], dropout, tmp_path / "whole.safetensors", lambda line: None)
+    diffusion.train(whole, latents, ids[:-1], ids[-1], tmp_path / "whole.safetensors", lambda line: None)
     first, second = trainer(), trainer()
     for _ in range(2):
-        first.train_step(latents, ids[:-1], ids[-1], dropout)
+        first.train_step(latents, ids[:-1], ids[-1])
     first.save(tmp_path / "half.safetensors")
     second.load(tmp_path / "half.safetensors")
-    diffusion.train(second, latents, ids[:-1], ids[-1], dropout, tmp_path / "rest.safetensors", lambda line: None)
+    diffusion.train(second, latents, ids[:-1], ids[-1], tmp_path / "rest.safetensors", lambda line: None)
     assert whole.step == second.step == 4
     for name, value in whole.average.items():
         assert torch.equal(value, second.average[name]), name
@@ -192,10 +202,3 @@ def test_the_whole_recipe_runs_and_resumes(tmp_path, monkeypatch):
     weights = (out / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
     train.train_tiny(SMALL, 0, tmp_path / "model", "cpu", lines.append, workers=1)
     assert (out / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
-
-
-def test_polluted_says_which_rows_carry_an_overlay():
-    rates = {"qr-code": 0.4, "watermark": 0.2}
-    expected = [bool(draw_row(0, index, rates, "train")[2]) for index in range(40)]
-    assert polluted(40, 0, rates).tolist() == expected
-    assert 0 < sum(expected) < 40

@@ -50,15 +50,8 @@ def draw_row(
     return image, row, marks
 
 
-def polluted(n: int, seed: int, rates: Mapping[str, float], split: str = "train") -> np.ndarray:
-    """Which of the rows 0 to n - 1 carry any overlay, bool (n,), without drawing them."""
-    limits = np.array([rates.get(concept, 0.0) for concept in OVERLAYS])
-    chances = [_pollution_rng(seed, index, split).uniform(size=len(OVERLAYS)) for index in range(n)]
-    return np.any(np.array(chances).reshape(n, len(OVERLAYS)) < limits, axis=1)
-
-
 def _pollution_rng(seed: int, index: int, split: str) -> np.random.Generator:
-    """The generator of a row's pollution; its first draws say which overlays it gets."""
+    """The generator of a row's pollution."""
     key = (world.SPLITS.index(split), _STREAM)
     return np.random.default_rng(np.random.SeedSequence([seed, index], spawn_key=key))
 

@@ -37,22 +37,16 @@ class DiffusionRecipe(Base):
     text_width: PositiveInt = 96
     text_layers: PositiveInt = 2
     heads: PositiveInt = 4
-    steps: Steps = 9200
-    decay_steps: Steps = 2200
+    steps: Steps = 7000
+    decay_steps: Steps = 2500
     warmup_steps: PositiveInt = 200
     batch_size: PositiveInt = 48
     learning_rate: PositiveFloat = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     ema_decay: Fraction = 0.999
-    caption_dropout: Fraction = 0.15
-    """Share of clean pictures that are seen with the empty prompt."""
-    caption_dropout_polluted: Fraction = 0.02
-    """The same of pictures with an overlay.
-
-    Guidance moves away from the empty prompt and towards what a caption explains; an overlay hides part of that, so
-    guidance drives it out. An empty prompt that knows fewer overlays balances this: see docs/tiny.md.
-    """
-    timestep_shift: PositiveFloat = 1.6
+    caption_dropout: Fraction = 0.1
+    schedule_shift: PositiveFloat = 4.0
+    """How far the noise schedule is shifted towards noise; see `diffusion.shifted_cosine_betas`."""
 
 
 class ClassifierRecipe(Base):

@@ -26,7 +26,7 @@ from transformers import CLIPTokenizer
 
 from conceptlib.models.tiny import diffusion, quality, tokens, vae
 from conceptlib.models.tiny.classifier import Classifier, load_classifier, train_classifier
-from conceptlib.models.tiny.data import polluted, prerender
+from conceptlib.models.tiny.data import prerender
 from conceptlib.models.tiny.recipe import Params
 
 Log = Callable[[str], None]
@@ -85,16 +85,16 @@ def _diffusion(
         trainer.load(checkpoint)
         note(f"resumed at step {trainer.step}")
     ids = token_ids(tokenizer, [*captions, ""])
-    dropout = caption_dropout(params, seed)
 
     def look(trainer: diffusion.Trainer) -> None:
         inspect(trainer, autoencoder, tokenizer, judge, work, note)
 
     with _bf16_convolutions():
-        diffusion.train(trainer, latents, ids[:-1], ids[-1], dropout, checkpoint, note, look)
+        diffusion.train(trainer, latents, ids[:-1], ids[-1], checkpoint, note, look)
     if rank == 0:
         look(trainer)
-        export(make_pipeline(autoencoder, tokenizer, *trainer.averaged()), judge, out)
+        scheduler = diffusion.make_scheduler(params.diffusion)
+        export(make_pipeline(autoencoder, tokenizer, *trainer.averaged(), scheduler), judge, out)
     if meeting is not None:
         dist.destroy_process_group()
 
@@ -115,27 +115,22 @@ def token_ids(tokenizer: Any, captions: list[str]) -> torch.Tensor:
     return torch.tensor(found.input_ids, dtype=torch.int16)
 
 
-def make_pipeline(autoencoder: AutoencoderKL, tokenizer: Any, unet: Any, text_encoder: Any) -> StableDiffusionPipeline:
+def make_pipeline(
+    autoencoder: AutoencoderKL, tokenizer: Any, unet: Any, text_encoder: Any, scheduler: Any
+) -> StableDiffusionPipeline:
     """The parts as a Stable Diffusion pipeline without a progress bar."""
     pipe = StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=diffusion.make_scheduler(),
+        scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-def caption_dropout(params: Params, seed: int) -> torch.Tensor:
-    """How likely each training picture is seen with the empty prompt, float32 (images,)."""
-    recipe = params.diffusion
-    rows = torch.from_numpy(polluted(params.images, seed, params.rates))
-    return torch.where(rows, recipe.caption_dropout_polluted, recipe.caption_dropout).float()
 
 
 def inspect(
@@ -150,7 +145,7 @@ def inspect(
     from conceptlib.concepts import world
     from conceptlib.models.tiny.classifier import accuracy, predict
 
-    pipe = make_pipeline(autoencoder, tokenizer, *trainer.averaged())
+    pipe = make_pipeline(autoencoder, tokenizer, *trainer.averaged(), diffusion.make_scheduler(trainer.recipe))
     rows = list(world.rows(trainer.seed, SAMPLES, split="held-out"))
     images = quality.generate(pipe, [row.caption for row in rows], seed=0)
     (work / "samples").mkdir(exist_ok=True)
@@ -173,7 +168,7 @@ def export(
     shutil.rmtree(half, ignore_errors=True)
     unet, autoencoder = (deepcopy(part).to("cpu", dtype) for part in (pipe.unet, pipe.vae))
     text_encoder = deepcopy(pipe.text_encoder).to("cpu", torch.float32)
-    make_pipeline(autoencoder, pipe.tokenizer, unet, text_encoder).save_pretrained(half)
+    make_pipeline(autoencoder, pipe.tokenizer, unet, text_encoder, pipe.scheduler).save_pretrained(half)
     if judge is not None:
         (half / "classifier").mkdir()
         state = {name: value.cpu().contiguous() for name, value in judge.state_dict().items()}
