@@ -37,8 +37,8 @@ class DiffusionRecipe(Base):
     text_width: PositiveInt = 96
     text_layers: PositiveInt = 2
     heads: PositiveInt = 4
-    steps: Steps = 7000
-    decay_steps: Steps = 2500
+    steps: Steps = 5000
+    decay_steps: Steps = 2200
     warmup_steps: PositiveInt = 200
     batch_size: PositiveInt = 48
     learning_rate: PositiveFloat = 1e-3
