@@ -31,6 +31,8 @@ _PUBLIC = {
     "load": "conceptlib.erasers.checkpoint",
     "evaluate": "conceptlib.evaluators.suite",
     "publish": "conceptlib.hub.publish",
+    "export_dataset": "conceptlib.formats",
+    "import_annotations": "conceptlib.formats",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

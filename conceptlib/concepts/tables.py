@@ -117,7 +117,7 @@ def image_row(
             size = opened.size
     row = {
         "image_id": image_id,
-        "image": {"bytes": image, "path": image_id.replace("/", "-") + _suffix(image)},
+        "image": {"bytes": image, "path": image_id.replace("/", "-") + suffix_of(image)},
         "caption": caption,
         "image_sha256": sha256_bytes(image),
         "width": size[0],
@@ -390,7 +390,8 @@ def _damaged(path: Path, error: Exception) -> ConceptlibError:
     )
 
 
-def _suffix(data: bytes) -> str:
+def suffix_of(data: bytes) -> str:
+    """The ending of an encoded picture's file, by its first bytes: `.jpg`, `.webp` or `.png`."""
     if data.startswith(b"\xff\xd8"):
         return ".jpg"
     return ".webp" if data[8:12] == b"WEBP" else ".png"

@@ -79,7 +79,7 @@ def annotate(
             done += sum(1 for _ in AnnotationTable.shard_rows(target, ["image_id"]))
         if progress is not None:
             progress("annotate", total, total)
-        rows, info = _summary(draft.path)
+        rows, info = summary(draft.path)
         # The lock belongs to the content: another detector's annotations are another set, even where both see the same.
         return draft.commit(
             content=digest([lock, rows]), info=info | {"threshold": finder.threshold, "labels": list(finder.labels)}
@@ -132,7 +132,7 @@ def _counted(rows: Iterable[T], done: int, total: int, progress: Progress | None
         yield row
 
 
-def _summary(path: Path) -> tuple[str, dict[str, Any]]:
+def summary(path: Path) -> tuple[str, dict[str, Any]]:
     """Digest of what the table says, whatever Parquet's bytes are, and its counts."""
     lines: list[str] = []
     boxes: Counter[str] = Counter()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Literal
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.hub.plan import MANIFEST, Plan, published_files
+from conceptlib.store.files import replacing_folder, restore_folder
 from conceptlib.store.hashing import sha256_file
 
 
@@ -23,26 +22,11 @@ def publish_to_folder(plan: Plan, folder: Path) -> Literal["published", "unchang
         ConceptlibError: something else is there, or the copy differs from what was to be copied.
         OSError: the disk is full, or the place may not be written; nothing is left behind.
     """
-    previous = folder.with_name(f".{folder.name}.conceptlib-previous")
-    if not folder.exists() and previous.is_dir():
-        os.rename(previous, folder)  # an earlier run was stopped between its two renames
+    restore_folder(folder)
     if folder.exists() and _check(plan, folder):
         return "unchanged"
-    staging = folder.with_name(f".{folder.name}.conceptlib-{os.getpid()}.tmp")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(folder) as staging:
         _copy(plan, staging)
-        if folder.exists():
-            os.rename(folder, previous)
-        try:
-            os.rename(staging, folder)
-        except OSError:
-            if previous.is_dir():
-                os.rename(previous, folder)
-            raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    shutil.rmtree(previous, ignore_errors=True)
     return "published"
 
 
