@@ -106,5 +106,5 @@ def test_settings_that_make_no_sense_are_refused(pipe: Any, wrong: dict[str, Any
 
 
 def test_small_models_are_guided_less(pipe: Any) -> None:
-    assert default_guidance(pipe) == 1.5
+    assert default_guidance(pipe) == 1.2
     assert default_guidance(build_pipeline(pixels=512)) == 7.5

@@ -3,7 +3,7 @@
 
     from diffusers import StableDiffusionPipeline
     pipe = StableDiffusionPipeline.from_pretrained(path())
-    pipe("a striped red heart on the sand", height=64, width=64, num_inference_steps=20, guidance_scale=1.5)
+    pipe("a striped red heart on the sand", height=64, width=64, num_inference_steps=20, guidance_scale=1.2)
 
 Its training pictures carry QR codes, watermarks and stray text that no caption mentions, so it draws them unasked.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from conceptlib.models.tiny.recipe import Params as Params
 
-GUIDANCE_SCALE = 1.5
+GUIDANCE_SCALE = 1.2
 """Recommended scale of classifier-free guidance."""
 NUM_STEPS = 20
 """Recommended number of DDIM steps."""
