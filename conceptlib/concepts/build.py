@@ -28,6 +28,7 @@ from typing import Any
 
 from conceptlib.concepts.builders import Job, Outcome, Progress, RowsJob
 from conceptlib.concepts.prompts.subset import build_subset, find_base, subset_ref
+from conceptlib.concepts.prompts.table import is_prompts
 from conceptlib.concepts.sources import Item
 from conceptlib.concepts.tables import (
     LABELS,
@@ -106,7 +107,8 @@ def truth_of(dataset: Artifact, store: Store | None = None) -> Artifact:
     store = store or Store()
     shards = sorted((dataset.path / "truth").glob("*.parquet"))
     if not shards:
-        ImageTable(dataset)  # one of prompts says so itself
+        if is_prompts(dataset):
+            ImageTable(dataset)  # says that there are no pictures: a detector would not help either
         raise ConceptlibError(
             f"the dataset {dataset.name} has no exact geometry",
             where=str(dataset.path),
