@@ -36,7 +36,7 @@ PATIENCE = 30.0
 _BATCH = 500  # artifacts an insert: bounds the memory, not the speed
 
 # SQL from the user sees the catalog and nothing else: no files, no extensions, no variables of this process.
-_SEALED: dict[str, str | bool | int | float | list[str]] = {
+SEALED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -112,7 +112,7 @@ def connect(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                connection = duckdb.connect(store.layout.catalog, read_only=True, config=_SEALED)
+                connection = duckdb.connect(store.layout.catalog, read_only=True, config=SEALED)
                 break
             except duckdb.IOException as error:
                 # Ours never lock it; somebody may have opened it with DuckDB's own command line.

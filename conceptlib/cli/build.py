@@ -7,7 +7,7 @@ import click
 from conceptlib.cli import output
 
 
-@click.command("build", short_help="Build a dataset with its exact geometry.")
+@click.command("build", short_help="Build a dataset from its spec.")
 @click.argument("name")
 @output.overrides_argument
 @click.option(
@@ -15,7 +15,8 @@ from conceptlib.cli import output
 )
 @output.options
 def cli(name: str, overrides: tuple[str, ...], workers: int | None, out: output.Output) -> None:
-    """Build the dataset NAME (a spec's name or file) and its exact geometry, the annotation set `truth`.
+    """Build the dataset NAME (a spec's name or file); one of pictures with its exact geometry, the annotation set
+    `truth`. NAME@CONDITION builds a subset of a dataset of prompts.
 
     \b
     Built before, it is found, not built again; stopped, the same command goes on. Examples:
@@ -23,30 +24,21 @@ def cli(name: str, overrides: tuple[str, ...], workers: int | None, out: output.
       conceptlib build icd-qr rows=500 rate=0.3
       conceptlib build icd-qr source=my-photos/                # captions: metadata.jsonl, metadata.csv or NAME.txt
       conceptlib build icd-qr source=org/name caption_column=text qr.version=[1,4]
+      conceptlib build i2p source=i2p.csv                      # or .parquet, or ORG/NAME; by default from the Hub
+      conceptlib build 'i2p@nudity>50'                         # a category, or any SQL condition
     """
-    from conceptlib.concepts.build import build, truth_of
+    from conceptlib.concepts.build import build, summary
 
     with out.progress() as progress:
         artifact = build(name, overrides=overrides, workers=workers, progress=progress)
-    info = artifact.info
-    summary = {
-        "id": artifact.id,
-        "name": artifact.name,
-        "rows": info["rows"],
-        "polluted": info["polluted"],
-        "polluted_share": info["polluted_share"],
-        "read": info["read"],
-        "rejected": info["rejected"],
-        "rejects": info["rejects"],
-        "overlay_rejects": info["overlay_rejects"],
-        "truth": truth_of(artifact).id,
-        "path": artifact.path,
-    }
+    told = summary(artifact)
     shown = {
         key: ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        for key, value in summary.items()
+        for key, value in told.items()
     }
     human = "\n".join(f"{key:<15}  {output.format_cell(value)}" for key, value in shown.items())
-    out.result(summary, human=human, quiet=artifact.id)
-    if info["rejected"] or info["overlay_rejects"]:
+    out.result(told, human=human, quiet=artifact.id)
+    if told.get("rejected") or told.get("overlay_rejects"):
         out.note(f"what was left out, and why: {artifact.path / 'rejects.jsonl'}")
+    if differs := artifact.info.get("differs"):
+        out.note(f"not all of the published dataset: {'; '.join(differs)}")

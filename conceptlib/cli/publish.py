@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 )
 @output.dry_run_option
 @click.option("--private", is_flag=True, help="Make the repository private when it is created.")
-@click.option("--gated", type=click.Choice(["auto", "manual"]), default=None, help="Readers have to ask for access.")
+@click.option(
+    "--gated", type=click.Choice(["auto", "manual"]), default=None, help="Readers have to ask; for unsafe data: auto."
+)
 @click.option("--license", metavar="ID", default=None, help="A licence id of the Hub, such as apache-2.0.")
 @click.option("--tag", metavar="NAME", default=None, help="Instead of v-<artifact id>.")
 @output.options
@@ -54,8 +56,10 @@ def _for_people(result: PublishResult) -> str:
     if result.status != "dry-run":
         version = f", tag {result.tag} at {result.revision[:12]}" if result.revision else ""
         verb = "published and verified" if result.status == "published" else "unchanged, already there"
-        return f"{verb}: {result.url} ({len(result.files)} files, {size:.1f} MB{version})"
+        gate = f", gated: {result.gated}" if result.gated else ""
+        return f"{verb}: {result.url} ({len(result.files)} files, {size:.1f} MB{version}{gate})"
     rows = [{"path": file.path, "bytes": file.size, "sha256": file.sha256[:12]} for file in result.files]
     tag = f", tag {result.tag}" if result.tag else ""
+    tag += f", gated: {result.gated}" if result.gated else ""
     files = output.render_table(rows, ["path", "bytes", "sha256"])
     return f"{files}\n\nwould publish {len(rows)} files, {size:.1f} MB, to {result.url}{tag}\n\n{result.card}"

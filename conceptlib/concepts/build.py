@@ -26,12 +26,15 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from conceptlib.concepts.builders import Job, Outcome
+from conceptlib.concepts.builders import Job, Outcome, Progress, RowsJob
+from conceptlib.concepts.prompts.subset import build_subset, find_base, subset_ref
+from conceptlib.concepts.prompts.table import is_prompts
 from conceptlib.concepts.sources import Item
 from conceptlib.concepts.tables import (
     LABELS,
     SHARD_BYTES,
     AnnotationTable,
+    ImageTable,
     ShardWriter,
     annotation_schema,
     image_schema,
@@ -43,7 +46,6 @@ from conceptlib.store import Artifact, Draft, Store
 from conceptlib.store.files import atomic_path, atomic_write
 from conceptlib.store.hashing import digest
 
-Progress = Callable[[str, int, int], None]
 SPLITS = ("train", "test")
 CHUNK = 16
 _PARTS = "parts"
@@ -57,13 +59,14 @@ def build(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
-    """Build the dataset of a spec, or find it built; its annotation set `truth` is made with it.
+    """Build the dataset of a spec, or find it built; its annotation set `truth` is made with it, where it has pictures.
 
     Args:
-        spec: a spec's name, its file, or the spec.
+        spec: a spec's name, its file, or the spec; or a subset of a prompt dataset, `i2p@nudity>50`, of which the whole
+            is built first if need be.
         overrides: `key=value`, for a name or file.
         store: default: the user's.
-        workers: processes; None: one a processor, at most 8; 1: none, all in this one.
+        workers: processes for pictures; None: one a processor, at most 8; 1: none, all in this one.
         progress: hears ("build", rows done, rows in all); 0 in all where the source does not know.
 
     Returns:
@@ -75,15 +78,21 @@ def build(
         SpecError: the spec is wrong.
         ConceptlibError: a source that is not there or holds nothing usable.
     """
+    store = store or Store()
+    if isinstance(spec, str) and (ref := subset_ref(spec)):
+        whole = None if overrides else find_base(ref, store)
+        whole = whole or build(ref.base, overrides=overrides, store=store, progress=progress)
+        return build_subset(whole, ref.selector, store=store)
     if not isinstance(spec, DatasetSpec):
         loaded = load_spec("dataset", spec, overrides=overrides)
         if not isinstance(loaded, DatasetSpec):
             raise TypeError(f"a dataset spec expected, not {type(loaded).__name__}")
         spec = loaded
-    store = store or Store()
-    job: Job = BUILDERS.get(spec.builder).prepare(spec)
+    job: Job | RowsJob = BUILDERS.get(spec.builder).prepare(spec)
     lock = {"spec": _portable(spec.resolved()), "source": job.source.lock(), "builder": job.lock}
     with store.draft("dataset", spec.name, lock=lock, parents={}) as draft:
+        if isinstance(job, RowsJob):
+            return draft.done or job.fill(draft, progress)
         artifact = draft.done or _fill(draft, job, spec, workers, progress)
     truth_of(artifact, store)
     return artifact
@@ -98,6 +107,8 @@ def truth_of(dataset: Artifact, store: Store | None = None) -> Artifact:
     store = store or Store()
     shards = sorted((dataset.path / "truth").glob("*.parquet"))
     if not shards:
+        if is_prompts(dataset):
+            ImageTable(dataset)  # says that there are no pictures: a detector would not help either
         raise ConceptlibError(
             f"the dataset {dataset.name} has no exact geometry",
             where=str(dataset.path),
@@ -113,12 +124,20 @@ def truth_of(dataset: Artifact, store: Store | None = None) -> Artifact:
         return draft.commit(content=digest({"dataset": dataset.id, "geometry": dataset.info["geometry"]}), info=info)
 
 
+def summary(artifact: Artifact, store: Store | None = None) -> dict[str, Any]:
+    """What there is to tell of a dataset that was built: its counts, and the id of its `truth` where it has one."""
+    counts = ("rows", "polluted", "polluted_share", "read", "rejected", "rejects", "overlay_rejects")
+    told = {key: artifact.info[key] for key in (*counts, "of", "condition", "categories") if key in artifact.info}
+    truth = {"truth": truth_of(artifact, store).id} if (artifact.path / "truth").is_dir() else {}
+    return {"id": artifact.id, "name": artifact.name, **told, **truth, "path": artifact.path}
+
+
 def _portable(resolved: dict[str, Any]) -> dict[str, Any]:
-    """A resolved spec without the place of the user's folder: its content is in the lock, and its path is nobody's
-    business."""
+    """A resolved spec without the place of the user's folder or file: its content is in the lock, and its path is
+    nobody's business."""
     params = dict(resolved["params"])
     source = params.get("source")
-    if isinstance(source, str) and Path(source).expanduser().is_dir():
+    if isinstance(source, str) and Path(source).expanduser().exists():
         params["source"] = Path(source).expanduser().resolve().name
     return resolved | {"params": params}
 

@@ -64,12 +64,12 @@ def image_schema(labels: bool = False) -> pa.Schema:
         ("seed", pa.int64()),
         *((name, pa.string()) for name in (LABELS if labels else ())),
     ]
-    return _with_features(pa.schema(fields))
+    return with_features(pa.schema(fields))
 
 
 def annotation_schema() -> pa.Schema:
     """The schema of an annotation shard."""
-    return _with_features(
+    return with_features(
         pa.schema(
             [
                 ("image_id", pa.string()),
@@ -196,7 +196,7 @@ class ShardWriter:
         self._group, self._group_bytes = [], 0
 
 
-class _Table:
+class Table:
     """The shards of an artifact, grouped by split: train, validation, test, then by name."""
 
     def __init__(self, artifact: HasPath | Path | str) -> None:
@@ -237,6 +237,12 @@ class _Table:
             )
         return list(self._shards[split])
 
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns, as the first shard has them."""
+        with _open(self.shards()[0]) as file:
+            return file.schema_arrow
+
     def count(self, split: str | None = None) -> int:
         """How many rows a split (or the whole table) has, from the files' footers alone."""
         return sum(_open(path).metadata.num_rows for path in self.shards(split))
@@ -272,15 +278,24 @@ class _Table:
                 raise _damaged(path, error) from error
 
 
-class ImageTable(_Table):
+class ImageTable(Table):
     """The pictures and captions of a `dataset` or `images` artifact.
 
     Args:
         artifact: the artifact, or its folder.
 
     Raises:
-        ConceptlibError: the folder has no shards, or not all of them.
+        ConceptlibError: the folder has no shards, or not all of them, or they hold no pictures.
     """
+
+    def __init__(self, artifact: HasPath | Path | str) -> None:
+        super().__init__(artifact)
+        if "image" not in self.schema.names:
+            raise ConceptlibError(
+                "this dataset holds no pictures",
+                where=str(self.path),
+                hint="a dataset of pictures is needed here; `conceptlib datasets show` tells what is in this one",
+            )
 
     def decode(self, row: Mapping[str, Any]) -> Image.Image:
         """The row's picture, decoded, as RGB (width x height of the row)."""
@@ -316,7 +331,7 @@ class ImageTable(_Table):
         return shard.count
 
 
-class AnnotationTable(_Table):
+class AnnotationTable(Table):
     """The boxes of an `annotations` artifact.
 
     Args:
@@ -397,7 +412,7 @@ def suffix_of(data: bytes) -> str:
     return ".webp" if data[8:12] == b"WEBP" else ".png"
 
 
-def _with_features(schema: pa.Schema) -> pa.Schema:
+def with_features(schema: pa.Schema) -> pa.Schema:
     """Add what `datasets.Features(...).arrow_schema` would: written by hand, since importing `datasets` takes
     seconds."""
     features = {field.name: _feature(field) for field in schema}
@@ -412,4 +427,4 @@ def _feature(field: pa.Field) -> dict[str, Any]:
         return {"feature": _feature(kind.value_field), "length": kind.list_size, "_type": "List"}
     if pa.types.is_list(kind):
         return {"feature": _feature(kind.value_field), "_type": "List"}
-    return {"dtype": {"float": "float32"}.get(str(kind), str(kind)), "_type": "Value"}
+    return {"dtype": {"float": "float32", "double": "float64"}.get(str(kind), str(kind)), "_type": "Value"}

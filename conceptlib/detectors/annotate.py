@@ -87,7 +87,11 @@ def annotate(
 
 
 def pictures_of(ref: str | Path | Artifact, store: Store) -> Artifact:
-    """The artifact with pictures that is meant, a dataset first. Raises NotFound, ConceptlibError."""
+    """The artifact with pictures that is meant, a dataset first.
+
+    Raises:
+        NotFound: there is none. ConceptlibError: it holds no pictures.
+    """
     if not isinstance(ref, Artifact):
         try:
             ref = store.get(ref, "dataset")
@@ -100,6 +104,7 @@ def pictures_of(ref: str | Path | Artifact, store: Store) -> Artifact:
         raise ConceptlibError(
             f"{ref.ref} is of kind {ref.kind}; it holds no pictures", where=ref.path, hint="give a dataset or images"
         )
+    ImageTable(ref)  # a dataset of prompts is refused here, before a detector is loaded
     return ref
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from conceptlib.concepts.tables import ImageTable
 from conceptlib.erasers import checkpoint
 from conceptlib.erasers.base import Job, Progress, Result
 from conceptlib.erasers.loop import make_accelerator
@@ -145,6 +146,7 @@ def _data(store: Store, ref: str | Artifact | None) -> Artifact | None:
         raise ConceptlibError(
             f"{found.ref} is of kind {found.kind}", where="data", hint="give a dataset or generated images"
         )
+    ImageTable(found)  # a dataset of prompts is refused here, before a model is loaded
     return found
 
 

@@ -115,9 +115,14 @@ def phrases(names: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
-def concept_tags(names: Sequence[str]) -> list[str]:
-    """Tags for the concepts; what is unsafe is marked as such."""
-    unsafe = any(spec.type == "unsafe" for spec in concept_specs(names))
+def is_unsafe(names: Sequence[str]) -> bool:
+    """Whether one of the concepts is of the unsafe type."""
+    return any(spec.type == "unsafe" for spec in concept_specs(names))
+
+
+def concept_tags(names: Sequence[str], *, unsafe: bool | None = None) -> list[str]:
+    """Tags for the concepts; what is unsafe is marked as such (None: if one of the concepts is)."""
+    unsafe = is_unsafe(names) if unsafe is None else unsafe
     return [*names, *(["not-for-all-audiences"] if unsafe else [])]
 
 

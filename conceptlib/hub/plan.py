@@ -88,11 +88,15 @@ class CardOptions:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a kind of artifact gives: its card, its files in the publication, remarks for the user."""
+    """What a kind of artifact gives: its card, its files in the publication, remarks for the user.
+
+    unsafe: not for all audiences, so that its repository must be gated.
+    """
 
     card: str
     files: tuple[PlannedFile, ...]
     notes: tuple[str, ...] = ()
+    unsafe: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ class Plan:
     files: tuple[PlannedFile, ...]
     tag: str
     notes: tuple[str, ...]
+    unsafe: bool = False
 
     @property
     def paths(self) -> dict[str, PlannedFile]:

@@ -25,6 +25,7 @@ from conceptlib.store import Artifact, Store
 
 KINDS = Registry("conceptlib.hub.kinds")
 
+_OPEN_FOLDER = "this is not for all audiences, and a folder is not gated: gate the repository that you upload it to"
 _SCANNED_BYTES = 16 << 20  # text files beyond this are tables that conceptlib did not write
 
 
@@ -36,7 +37,8 @@ class PublishResult:
     a folder or a dry
     run. tag: its name, None for a folder. files: all of them. status: "published", "unchanged" (it was there
     already; nothing was
-    written) or "dry-run". url: the page, or the folder. card: README.md. notes: what the user should know.
+    written) or "dry-run". url: the page, or the folder. card: README.md. notes: what the user should know. gated: how
+    readers get access ("auto", "manual"), as far as this publication decides it.
     """
 
     target: str
@@ -47,6 +49,7 @@ class PublishResult:
     url: str
     card: str
     notes: tuple[str, ...] = ()
+    gated: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -87,7 +90,9 @@ def make_plan(
     manifest = manifest_file(artifact, files)
     files[manifest.path] = manifest
     ordered = tuple(files[path] for path in sorted(files))
-    return Plan(artifact, module.REPO_TYPE, contents.card, ordered, tag or f"v-{artifact.id}", contents.notes)
+    return Plan(
+        artifact, module.REPO_TYPE, contents.card, ordered, tag or f"v-{artifact.id}", contents.notes, contents.unsafe
+    )
 
 
 def _find(store: Store, ref: str | os.PathLike[str] | Artifact) -> Artifact:
@@ -124,7 +129,8 @@ def publish(
         dry_run: only plan; no request is made and no file written.
         private: make the repository private when it is created. An existing public one is refused.
         gated: who may download has to ask ("auto": granted at once, "manual": the owner decides). None leaves it as
-        it is.
+            it is; what is not for all audiences then becomes "auto" where it is not gated, and is never sent to a
+            repository that stays open.
         license: a licence id of the Hub ("apache-2.0", "cc-by-4.0", ...); else what the artifact knows, else "unknown".
         tag: name of the tag instead of `v-<artifact id>`.
         token: else huggingface_hub's own (`HF_TOKEN`, `hf auth login`). It is never shown or written.
@@ -150,19 +156,23 @@ def publish(
         from conceptlib.hub.local import publish_to_folder
 
         status: Any = "dry-run" if dry_run else publish_to_folder(plan, target.path)
-        return PublishResult(str(target.path), None, None, plan.files, status, str(target.path), plan.card, plan.notes)
+        notes = (*plan.notes, _OPEN_FOLDER) if plan.unsafe else plan.notes
+        return PublishResult(str(target.path), None, None, plan.files, status, str(target.path), plan.card, notes)
 
     from conceptlib.hub.remote import page_url, publish_to_hub
 
     url = page_url(target.repo_id, plan.repo_type)
-    if dry_run:
-        return PublishResult(target.repo_id, None, plan.tag, plan.files, "dry-run", url, plan.card, plan.notes)
     if gated not in (None, "auto", "manual"):
         raise UsageError(f"gated cannot be {gated!r}", hint="auto or manual")
+    if dry_run:
+        gate = gated or ("auto" if plan.unsafe else None)
+        return PublishResult(target.repo_id, None, plan.tag, plan.files, "dry-run", url, plan.card, plan.notes, gate)
     sent = publish_to_hub(
         plan, target.repo_id, store=store, private=private, gated=gated, token=token, progress=progress
     )
-    return PublishResult(target.repo_id, sent.revision, plan.tag, plan.files, sent.status, url, plan.card, plan.notes)
+    return PublishResult(
+        target.repo_id, sent.revision, plan.tag, plan.files, sent.status, url, plan.card, plan.notes, sent.gated
+    )
 
 
 __all__ = ["PublishResult", "make_plan", "publish"]

@@ -31,10 +31,11 @@ _HARMLESS = (".gitattributes", ".gitignore", CARD, "LICENSE*")
 
 @dataclass(frozen=True)
 class Sent:
-    """revision: the commit that was verified."""
+    """revision: the commit that was verified. gated: how readers get access to it, None if nobody has to ask."""
 
     revision: str
     status: Literal["published", "unchanged"]
+    gated: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,40 @@ def _publish(
         raise ConceptlibError(
             "the repository is public, and --private was asked for; nothing was sent", where=repo_id, hint=hint
         )
+    if plan.unsafe:  # also where all is there already: somebody may have opened it since
+        gated = _gate(api, plan, repo_id, remote, gated)
     if plan.tag in remote.tags:
-        return _already_tagged(api, plan, repo_id, remote.tags[plan.tag])
+        revision = _check_tagged(api, plan, repo_id, remote.tags[plan.tag])
+        return Sent(revision, "unchanged", gated or str(remote.gated or "") or None)
     stale = _stale_files(api, plan, repo_id, remote)
-    if gated and remote.gated != gated:
+    if gated and not plan.unsafe and remote.gated != gated:
         api.update_repo_settings(repo_id, gated=gated, repo_type=plan.repo_type)  # type: ignore[arg-type]
     revision = remote.head
     if stale or differing(plan, remote.files):
         revision = _upload(api, plan, repo_id, remote.head, stale, progress)
     read_back(api, plan, repo_id, revision, progress)
     _tag(api, plan, repo_id, revision)
-    return Sent(revision, "published")
+    return Sent(revision, "published", gated or str(remote.gated or "") or None)
+
+
+def _gate(api: HfApi, plan: Plan, repo_id: str, remote: Remote, gated: str | None) -> str:
+    """Gate the repository of something unsafe, and see that it is, before anything is sent; returns how it is gated.
+
+    Raises:
+        ConceptlibError: it stays open, or holds something else already.
+    """
+    if plan.tag not in remote.tags:
+        _stale_files(api, plan, repo_id, remote)  # raises where the repository is somebody else's: leave that as it is
+    wanted = gated or remote.gated or "auto"
+    if remote.gated != wanted:
+        api.update_repo_settings(repo_id, gated=wanted, repo_type=plan.repo_type)  # type: ignore[arg-type]
+        if api.repo_info(repo_id, repo_type=plan.repo_type).gated != wanted:
+            raise ConceptlibError(
+                "this is not for all audiences, and the repository cannot be gated; nothing was sent",
+                where=repo_id,
+                hint="turn on gated access on the repository's settings page, then run the same command again",
+            )
+    return str(wanted)
 
 
 def _inspect(api: HfApi, repo_id: str, repo_type: str) -> Remote | None:
@@ -149,12 +173,12 @@ def _inspect(api: HfApi, repo_id: str, repo_type: str) -> Remote | None:
     return Remote(str(info.sha), bool(info.private), info.gated or False, tags, files)
 
 
-def _already_tagged(api: HfApi, plan: Plan, repo_id: str, revision: str) -> Sent:
-    """The tag exists: it must name exactly these files."""
+def _check_tagged(api: HfApi, plan: Plan, repo_id: str, revision: str) -> str:
+    """The tag exists: it must name exactly these files. Returns its commit."""
     at_tag = remote_files(api, repo_id, plan.repo_type, revision)
     different = differing(plan, at_tag)
     if not different:
-        return Sent(revision, "unchanged")
+        return revision
     first = ", ".join(different[:3]) + (", ..." if len(different) > 3 else "")
     raise ConceptlibError(
         f"the tag {plan.tag} of {repo_id} names another version: {len(different)} file(s) differ ({first}); nothing "

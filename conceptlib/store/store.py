@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -19,6 +20,7 @@ from conceptlib.store.home import home
 from conceptlib.store.layout import Layout
 from conceptlib.store.manifest import MANIFEST
 from conceptlib.store.names import KINDS, MADE_BY, check_kind, check_name, folder_of, name_of
+from conceptlib.store.refs import parse_ref
 from conceptlib.store.verify import Problem, verify_folder
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -66,8 +68,8 @@ class Store:
         return Draft(self.layout, check_kind(kind), check_name(name), lock, ids)
 
     def get(self, ref: str | os.PathLike[str] | Artifact, kind: str | None = None) -> Artifact:
-        """The artifact that ``ref`` means: ``name`` (its newest), ``name@id-prefix``, an id prefix of 4 digits or
-        more, or a folder.
+        """The artifact that ``ref`` means: ``name`` (its newest), ``name@id-prefix``, ``name@condition`` (a subset of
+        it, see ``store.refs``), an id prefix of 4 digits or more, or a folder.
 
         Args:
             kind: narrows the search; several mean the same name otherwise.
@@ -81,7 +83,12 @@ class Store:
         if kind is not None:
             check_kind(kind)
         text = os.fspath(ref)
-        found = self._by_path(text) or self._by_name(text, kind) or self._by_prefix(text, kind)
+        found = (
+            self._by_path(text)
+            or self._by_name(text, kind)
+            or self._by_selector(text, kind)
+            or self._by_prefix(text, kind)
+        )
         if found is None:
             raise self._not_found(text, kind)
         if kind is not None and found.kind != kind:
@@ -189,6 +196,14 @@ class Store:
             raise self._ambiguous(text, found)
         return found[-1] if found else None
 
+    def _by_selector(self, text: str, kind: str | None) -> Artifact | None:
+        """The newest subset that this label or condition stands for, of the version that is meant without it."""
+        ref = parse_ref(text)
+        base = self._by_name(ref.base, "dataset") if ref.selector and kind in (None, "dataset") else None
+        children = self.list("dataset", parent=base.id) if base else []
+        found = [one for one in children if ref.selector in one.info.get("selectors", ())]
+        return found[-1] if found else None
+
     def _by_prefix(self, text: str, kind: str | None) -> Artifact | None:
         if not _PREFIX.fullmatch(text):
             return None
@@ -222,5 +237,8 @@ class Store:
             folder_of(name)
         except ConceptlibError:
             made = ""
+        ref = parse_ref(text)
+        if ref.selector and not ref.word:
+            made = f"conceptlib build {shlex.quote(text)}"
         look = "`conceptlib catalog ls` shows what is there"
         return NotFound(what, where=str(self.root), hint=f"`{made}` makes it; {look}" if made else look)

@@ -3,20 +3,23 @@
 A builder is a module with
 
 * `Params`: a `conceptlib.specs.Params`, importable in milliseconds;
-* `prepare(spec) -> Job`: where the rows come from and how one becomes a picture.
-
-`conceptlib.concepts.build` does the rest: worker processes, shards, rejects, truth, resuming.
+* `prepare(spec) -> Job`: where the rows come from and how one becomes a picture. `conceptlib.concepts.build` does the
+  rest: worker processes, shards, rejects, truth, resuming. Or
+* `prepare(spec) -> RowsJob`: rows without pictures, which the builder checks and writes itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from conceptlib.concepts.sources import Item, Source
     from conceptlib.geometry import Detections
+    from conceptlib.store import Artifact, Draft
+
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -51,4 +54,25 @@ class Job:
     source: Source
     draw: Callable[[Item], Outcome]
     shard_rows: int
+    lock: Mapping[str, Any] = field(default_factory=dict)
+
+
+class HasLock(Protocol):
+    """A source whose lock decides its rows."""
+
+    def lock(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class RowsJob:
+    """A prepared build of rows that are no pictures; there is no truth to annotate them with.
+
+    Args:
+        source: of the rows.
+        fill: writes all of them into the draft and commits it; called with the draft and the progress callback.
+        lock: what decides the content beside the spec and the source.
+    """
+
+    source: HasLock
+    fill: Callable[[Draft, Progress | None], Artifact]
     lock: Mapping[str, Any] = field(default_factory=dict)

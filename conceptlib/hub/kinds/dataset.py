@@ -1,5 +1,5 @@
 """A dataset as a dataset repository: `load_dataset("org/name")` gives the pictures, `load_dataset("org/name",
-"truth")` their boxes.
+"truth")` their boxes. One of prompts has its own card (`hub/prompt_card.py`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from conceptlib.concepts.prompts.table import PromptTable, is_prompts
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
-from conceptlib.hub import cards
+from conceptlib.hub import cards, prompt_card
 from conceptlib.hub.plan import CardOptions, Contents, PlannedFile, artifact_files
 from conceptlib.store import Artifact, Store
 
@@ -40,7 +41,7 @@ class Config:
 
     name: str
     folder: str
-    table: ImageTable | AnnotationTable
+    table: ImageTable | AnnotationTable | PromptTable
 
     def splits(self) -> list[dict[str, Any]]:
         """name, num_examples and num_bytes (uncompressed, from the files' footers) of every split."""
@@ -76,8 +77,16 @@ class Config:
 
 
 def contents(artifact: Artifact, store: Store, card: CardOptions) -> Contents:
-    """The shards, those of the exact annotations, and the card."""
+    """The shards, those of the exact annotations, and the card. What is unsafe is gated."""
     files = artifact_files(artifact, _is_shard)
+    concepts = artifact.info.get("concepts") or cards.find_concepts(artifact.lock)
+    unsafe = bool(artifact.info.get("unsafe")) or cards.is_unsafe(concepts)
+    if is_prompts(artifact):
+        license = card.license or artifact.info.get("license")
+        tags = cards.concept_tags(concepts, unsafe=unsafe)
+        config = Config("default", "data", PromptTable(artifact))
+        text = prompt_card.card(artifact, store, target=card.target, license=license, config=config, tags=tags)
+        return Contents(text, tuple(files), cards.license_note(license), unsafe=unsafe)
     configs = [Config("default", "data", ImageTable(artifact))]
     annotated = store.list(kind="annotations", name=_TRUTH, parent=artifact.id)
     truth = annotated[-1] if annotated else None
@@ -91,7 +100,7 @@ def contents(artifact: Artifact, store: Store, card: CardOptions) -> Contents:
             )
     license = card.license or artifact.info.get("license") or ("apache-2.0" if _source(artifact) == "world" else None)
     text = _card(artifact, store, configs, card.target, license)
-    return Contents(text, tuple(files), cards.license_note(license))
+    return Contents(text, tuple(files), cards.license_note(license), unsafe=unsafe)
 
 
 def _is_shard(path: str) -> bool:
