@@ -23,6 +23,8 @@ def cli(name: str, overrides: tuple[str, ...], workers: int | None, out: output.
       conceptlib build icd-qr rows=500 rate=0.3
       conceptlib build icd-qr source=my-photos/                # captions: metadata.jsonl, metadata.csv or NAME.txt
       conceptlib build icd-qr source=org/name caption_column=text qr.version=[1,4]
+      conceptlib build icd-qr source=shards/ resize=buckets    # WebDataset tars; also a .zip or .parquet file
+      conceptlib build icd-public file=ICD.zip                 # the public ICD, once you have it
     """
     from conceptlib.concepts.build import build, truth_of
 
@@ -39,7 +41,8 @@ def cli(name: str, overrides: tuple[str, ...], workers: int | None, out: output.
         "rejected": info["rejected"],
         "rejects": info["rejects"],
         "overlay_rejects": info["overlay_rejects"],
-        "truth": truth_of(artifact).id,
+        **{key: info[key] for key in ("captions", "duplicates", "reused") if key in info},
+        **({"truth": truth_of(artifact).id} if (artifact.path / "truth").is_dir() else {}),
         "path": artifact.path,
     }
     shown = {

@@ -8,18 +8,16 @@ So the result is that of a fresh build, and so is its id. Memory: 24 bytes a row
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from conceptlib import __version__
 from conceptlib.concepts.builders import Outcome
+from conceptlib.concepts.rows import Rows
 from conceptlib.concepts.sources import Item
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.errors import ConceptlibError
@@ -42,9 +40,9 @@ class Earlier:
     _keys: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._data = _Rows(ImageTable(self.artifact).shards())
-        self._truth = _Rows([self.artifact.path / "truth" / p.name for p in self._data.paths]) if self.exact else None
-        self._inputs = _Rows([self.artifact.path / "inputs" / p.name for p in self._data.paths])
+        self._data = Rows(ImageTable(self.artifact).shards())
+        self._truth = Rows([self.artifact.path / "truth" / p.name for p in self._data.paths]) if self.exact else None
+        self._inputs = Rows([self.artifact.path / "inputs" / p.name for p in self._data.paths])
         entries = [
             (_short(sha256_bytes(row["image_id"].encode())), _short(row["input"] or "0" * 16), position)
             for position, row in enumerate(self._inputs.all())
@@ -100,35 +98,6 @@ class Recorded:
         if outcome.row is None:
             return outcome
         return replace(outcome, input=item.fingerprint(), machine_caption=item.machine_caption)
-
-
-class _Rows:
-    """Rows of several Parquet files by number; the row group read last stays in memory."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
-        self._groups: list[tuple[int, int]] = []
-        self._starts: list[int] = []
-        start = 0
-        for file, path in enumerate(paths):
-            footer = pq.read_metadata(path)
-            for group in range(footer.num_row_groups):
-                self._groups.append((file, group))
-                self._starts.append(start)
-                start += footer.row_group(group).num_rows
-        self._loaded: tuple[int, list[dict[str, Any]]] = (-1, [])
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        at = bisect.bisect_right(self._starts, position) - 1
-        if self._loaded[0] != at:
-            file, group = self._groups[at]
-            with pq.ParquetFile(self.paths[file]) as opened:
-                self._loaded = (at, opened.read_row_group(group).to_pylist())
-        return self._loaded[1][position - self._starts[at]]
-
-    def all(self) -> Iterator[dict[str, Any]]:
-        for path in self.paths:
-            yield from ImageTable.shard_rows(path)
 
 
 def _short(digits: str) -> np.uint64:
