@@ -41,10 +41,11 @@ def cli(name: str, overrides: tuple[str, ...], workers: int | None, out: output.
         "rejected": info["rejected"],
         "rejects": info["rejects"],
         "overlay_rejects": info["overlay_rejects"],
-        **{key: info[key] for key in ("captions", "duplicates", "reused") if key in info},
-        **({"truth": truth_of(artifact).id} if (artifact.path / "truth").is_dir() else {}),
-        "path": artifact.path,
     }
+    summary |= {key: info[key] for key in ("captions", "duplicates", "reused") if key in info}
+    if (artifact.path / "truth").is_dir():
+        summary["truth"] = truth_of(artifact).id
+    summary["path"] = artifact.path
     shown = {
         key: ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         for key, value in summary.items()

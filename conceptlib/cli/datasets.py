@@ -76,7 +76,7 @@ def check_command(out: output.Output, dataset: str, max_distance: int, workers: 
     ]
     told = f"{report.pictures} pictures, {len(groups)} groups of copies, {report.across_splits} in several splits"
     people = [told, *([output.render_table(groups, ["pictures", "splits", "image_ids"])] if groups else [])]
-    quiet = "\n".join(" ".join(group["image_ids"]) for group in groups)
+    quiet = "\n".join(" ".join(member.image_id for member in group) for group in report.groups)
     out.result(report, human="\n".join(people), quiet=quiet or None)
     return 1 if report.across_splits else 0
 

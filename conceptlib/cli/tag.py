@@ -29,9 +29,11 @@ def cli(out: Output, ref: str | None, tag: str | None, kind: str | None, force: 
     store = Store()
     if tag is None:
         tags = store.tags(store.get(ref, kind) if ref else None)
-        rows = [{"tag": one.ref, "kind": one.kind, "id": one.id, "history": one.history} for one in tags]
-        columns = ["tag", "kind", "id"]
-        out.table([{**row, "since": row["history"][-1].at} for row in rows], [*columns, "since"], empty="no tags yet")
+        rows = [
+            {"tag": one.ref, "kind": one.kind, "id": one.id, "since": one.history[-1].at, "history": one.history}
+            for one in tags
+        ]
+        out.table(rows, ["tag", "kind", "id", "since"], empty="no tags yet")
         return
     set_ = store.tag(ref or "", tag, kind=kind, force=force)
     out.result(set_, human=f"{set_.ref} is {set_.kind} {set_.id}", quiet=set_.ref)

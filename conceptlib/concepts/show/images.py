@@ -127,8 +127,8 @@ class _Counts:
         total = sum(self.pictures.values())
         rows = []
         for name in sorted({*self.boxes, *info.get("polluted", {}), *info.get("concepts", ())}):
-            by_split = {split: self.images_with[(name, split)] for split in self.pictures}
-            pictures = sum(by_split.values())
+            by_split: dict[str, int | None] = {split: self.images_with[(name, split)] for split in self.pictures}
+            pictures = sum(self.images_with[(name, split)] for split in self.pictures)
             if not self.boxes:
                 pictures, by_split = info.get("polluted", {}).get(name, 0), dict.fromkeys(by_split)
             share = round(pictures / max(total, 1), 4)

@@ -103,9 +103,11 @@ class TarSource:
 
     def _item(self, path: str, members: dict[str, bytes | Reject]) -> Item:
         key = key_of(PurePosixPath(path))
-        data = next(content for ending, content in sorted(members.items()) if self._is_image(ending))
+        # `png` before `mask.png`, whatever their order in the tar.
+        ending = min(filter(self._is_image, members), key=lambda ending: (ending.count("."), ending))
         return captioned(
-            Item(key, split_of(key, self.test_share), data, self._caption(key, members)), self.missing_captions
+            Item(key, split_of(key, self.test_share), members[ending], self._caption(key, members)),
+            self.missing_captions,
         )
 
     def _caption(self, key: str, members: dict[str, bytes | Reject]) -> str | None:

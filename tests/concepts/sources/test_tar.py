@@ -102,6 +102,15 @@ def test_a_key_that_comes_twice_is_rejected(tmp_path: Path) -> None:
     assert [i.data.reason for i in found if isinstance(i.data, Reject)] == ["duplicate", "duplicate"]
 
 
+def test_the_picture_is_the_plain_member_and_not_a_mask(tmp_path: Path) -> None:
+    members = [("a.mask.png", picture("black")), ("a.png", picture("red")), ("a.jpg.txt", b"no"), ("a.txt", b"yes")]
+    path = tar(tmp_path / "s.tar", members)
+    (item,) = items(path)
+    assert (item.data, item.caption) == (picture("red"), "yes")
+    (mask,) = items(path, image_column="mask.png")
+    assert mask.data == picture("black")
+
+
 def test_too_large_a_member_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from conceptlib.concepts.sources import tar as module
 
