@@ -21,6 +21,7 @@ _PUBLIC = {
     "load_spec": "conceptlib.specs",
     "list_specs": "conceptlib.specs",
     "build": "conceptlib.concepts.build",
+    "diff": "conceptlib.concepts.diff",
     "annotate": "conceptlib.detectors.annotate",
     "load_detector": "conceptlib.detectors.load",
     "train_detector": "conceptlib.detectors.train",

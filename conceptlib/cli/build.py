@@ -26,6 +26,8 @@ def cli(name: str, overrides: tuple[str, ...], workers: int | None, out: output.
       conceptlib build icd-qr source=org/name caption_column=text qr.version=[1,4]
       conceptlib build i2p source=i2p.csv                      # or .parquet, or ORG/NAME; by default from the Hub
       conceptlib build 'i2p@nudity>50'                         # a category, or any SQL condition
+      conceptlib build icd-qr source=shards/ resize=buckets    # WebDataset tars; also a .zip or .parquet file
+      conceptlib build icd-public file=ICD.zip                 # the public ICD, once you have it
     """
     from conceptlib.concepts.build import build, summary
 

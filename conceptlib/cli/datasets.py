@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group("datasets")
 def cli() -> None:
-    """List, show, copy and check the specs of datasets, and show what is in one that is built."""
+    """List, show, copy and check the specs of datasets; show and check one that is built."""
 
 
 add_spec_commands(cli, ("dataset",), noun="dataset", example="icd-qr")
@@ -24,21 +24,68 @@ add_spec_commands(cli, ("dataset",), noun="dataset", example="icd-qr")
 @cli.command("show", short_help="Show what is in a built dataset.")
 @click.argument("dataset")
 @click.option("--n", type=click.IntRange(min=0), default=None, metavar="N", help="How many examples.")
+@click.option("--annotations", metavar="SET", help="Whose boxes to draw, instead of the exact ones (truth).")
+@click.option("--sheet", type=click.Path(dir_okay=False), metavar="PNG", help="Where the contact sheet goes.")
 @click.option("--show-prompts", is_flag=True, help="Show prompts of unsafe datasets in clear, not redacted.")
 @output.options
-def show_command(out: output.Output, dataset: str, n: int | None, show_prompts: bool) -> None:
-    """Show what is in a DATASET that is built: its counts and some examples.
+def show_command(
+    out: output.Output, dataset: str, n: int | None, annotations: str | None, sheet: str | None, show_prompts: bool
+) -> None:
+    """Show what is in a DATASET that is built: counts, sizes, concepts, captions, and a contact sheet with boxes.
+
+    Of prompts: their counts by category, and some of them, redacted.
 
     \b
-    conceptlib datasets show i2p
+    conceptlib datasets show icd-qr
+    conceptlib datasets show icd-qr --annotations zxing --n 48 --sheet icd-qr.png
     conceptlib datasets show 'i2p@nudity>50' --n 10
     """
+    from pathlib import Path
+
     from conceptlib.concepts.show import Options, show
 
-    page = show(dataset, Options(n=n, show_prompts=show_prompts))
+    where = Path(sheet) if sheet else None
+    page = show(dataset, Options(n=n, show_prompts=show_prompts, annotations=annotations, sheet=where))
     out.result(page.as_dict(), human=_for_people(page), quiet=page.artifact.path)
     for note in page.notes:
         out.note(note)
+
+
+@cli.command("check", short_help="Find pictures that are there twice.")
+@click.argument("dataset")
+@click.option(
+    "--max-distance",
+    type=click.IntRange(0, 10),
+    default=4,
+    show_default=True,
+    help="Bits in which the perceptual hashes of near copies differ.",
+)
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes; at most 8 by default.")
+@output.options
+def check_command(out: output.Output, dataset: str, max_distance: int, workers: int | None) -> int:
+    """Find exact and near copies among the pictures of a built DATASET. Exit status 1 if one is in several splits.
+
+    \b
+    conceptlib datasets check icd-qr-photos
+    conceptlib datasets check icd-qr-photos --max-distance 0 --json
+    """
+    from conceptlib.concepts.check import check
+
+    with out.progress() as progress:
+        report = check(dataset, max_distance=max_distance, workers=workers, progress=progress)
+    groups = [
+        {
+            "pictures": len(group),
+            "splits": sorted({member.split for member in group}),
+            "image_ids": [member.image_id for member in group],
+        }
+        for group in report.groups
+    ]
+    told = f"{report.pictures} pictures, {len(groups)} groups of copies, {report.across_splits} in several splits"
+    people = [told, *([output.render_table(groups, ["pictures", "splits", "image_ids"])] if groups else [])]
+    quiet = "\n".join(" ".join(member.image_id for member in group) for group in report.groups)
+    out.result(report, human="\n".join(people), quiet=quiet or None)
+    return 1 if report.across_splits else 0
 
 
 def _for_people(page: Page) -> str:

@@ -11,43 +11,28 @@ bytes.
 
 from __future__ import annotations
 
+import inspect
 import json
-import os
 import shutil
-import signal
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conceptlib.concepts.builders import Job, Outcome, Progress, RowsJob
+from conceptlib.concepts.builders import Job, Progress, RowsJob
 from conceptlib.concepts.prompts.subset import build_subset, find_base, subset_ref
 from conceptlib.concepts.prompts.table import is_prompts
+from conceptlib.concepts.reuse import Earlier, Recorded, find_earlier, recipe_digest
+from conceptlib.concepts.shards import Shards
 from conceptlib.concepts.sources import Item
-from conceptlib.concepts.tables import (
-    LABELS,
-    SHARD_BYTES,
-    AnnotationTable,
-    ImageTable,
-    ShardWriter,
-    annotation_schema,
-    image_schema,
-    shard_name,
-)
+from conceptlib.concepts.tables import ImageTable
+from conceptlib.concepts.workers import count_workers, outcomes
 from conceptlib.errors import ConceptlibError
 from conceptlib.specs import BUILDERS, DatasetSpec, load_spec
 from conceptlib.store import Artifact, Draft, Store
 from conceptlib.store.files import atomic_path, atomic_write
 from conceptlib.store.hashing import digest
 
-SPLITS = ("train", "test")
-CHUNK = 16
 _PARTS = "parts"
 
 
@@ -55,6 +40,7 @@ def build(
     spec: str | Path | DatasetSpec,
     *,
     overrides: Sequence[str] = (),
+    source: Iterable[Any] | None = None,
     store: Store | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -65,14 +51,18 @@ def build(
         spec: a spec's name, its file, or the spec; or a subset of a prompt dataset, `i2p@nudity>50`, of which the whole
             is built first if need be.
         overrides: `key=value`, for a name or file.
+        source: rows from Python, `(image, caption)` pairs or mappings, instead of the spec's source; what they yield
+            decides the lock. See `concepts.sources.python.IterableSource`.
         store: default: the user's.
         workers: processes for pictures; None: one a processor, at most 8; 1: none, all in this one.
-        progress: hears ("build", rows done, rows in all); 0 in all where the source does not know.
+        progress: hears ("build", rows done, rows in all), and before it ("compare", ...) where duplicates are looked
+            for; 0 in all where the source does not know.
 
     Returns:
         The dataset. `info`: `rows` by split; `read` = `written` + `rejected`; `rejects` by reason; `polluted` images by
-        concept; `polluted_share`; `overlay_rejects`. `rejects.jsonl` has a line for every picture and overlay that was
-        left out.
+        concept; `polluted_share`; `overlay_rejects`; `captions` by origin; `reused` rows of an earlier build; counts of
+        `duplicates`. `rejects.jsonl` has a line for every picture and overlay that was left out, `duplicates.json` the
+        groups of pictures that are alike.
 
     Raises:
         SpecError: the spec is wrong.
@@ -88,13 +78,14 @@ def build(
         if not isinstance(loaded, DatasetSpec):
             raise TypeError(f"a dataset spec expected, not {type(loaded).__name__}")
         spec = loaded
-    job: Job | RowsJob = BUILDERS.get(spec.builder).prepare(spec)
+    job = _prepare(spec, source)
     lock = {"spec": _portable(spec.resolved()), "source": job.source.lock(), "builder": job.lock}
     with store.draft("dataset", spec.name, lock=lock, parents={}) as draft:
         if isinstance(job, RowsJob):
             return draft.done or job.fill(draft, progress)
-        artifact = draft.done or _fill(draft, job, spec, workers, progress)
-    truth_of(artifact, store)
+        artifact = draft.done or _Build(draft, job, spec, store, workers, progress).run()
+    if job.exact:
+        truth_of(artifact, store)
     return artifact
 
 
@@ -127,276 +118,114 @@ def truth_of(dataset: Artifact, store: Store | None = None) -> Artifact:
 def summary(artifact: Artifact, store: Store | None = None) -> dict[str, Any]:
     """What there is to tell of a dataset that was built: its counts, and the id of its `truth` where it has one."""
     counts = ("rows", "polluted", "polluted_share", "read", "rejected", "rejects", "overlay_rejects")
-    told = {key: artifact.info[key] for key in (*counts, "of", "condition", "categories") if key in artifact.info}
+    more = ("of", "condition", "categories", "captions", "duplicates", "reused")
+    told = {key: artifact.info[key] for key in (*counts, *more) if key in artifact.info}
     truth = {"truth": truth_of(artifact, store).id} if (artifact.path / "truth").is_dir() else {}
     return {"id": artifact.id, "name": artifact.name, **told, **truth, "path": artifact.path}
 
 
+def _prepare(spec: DatasetSpec, source: Iterable[Any] | None) -> Job | RowsJob:
+    prepare = BUILDERS.get(spec.builder).prepare
+    if source is None:
+        job: Job | RowsJob = prepare(spec)
+    elif "source" in inspect.signature(prepare).parameters:
+        job = prepare(spec, source=source)
+    else:
+        raise ConceptlibError(
+            f"the builder {spec.builder} takes no rows from Python", where="source", hint="leave `source` out"
+        )
+    return job
+
+
 def _portable(resolved: dict[str, Any]) -> dict[str, Any]:
-    """A resolved spec without the place of the user's folder or file: its content is in the lock, and its path is
-    nobody's business."""
+    """A resolved spec without the places of the user's files: their content is in the lock, and their paths are
+    nobody's business.
+    """
     params = dict(resolved["params"])
-    source = params.get("source")
-    if isinstance(source, str) and Path(source).expanduser().exists():
-        params["source"] = Path(source).expanduser().resolve().name
+    for name in ("source", "missing_captions", "file"):
+        value = params.get(name)
+        if isinstance(value, str) and Path(value).expanduser().exists():
+            params[name] = Path(value).expanduser().resolve().name
     return resolved | {"params": params}
 
 
-def _fill(draft: Draft, job: Job, spec: DatasetSpec, workers: int | None, progress: Progress | None) -> Artifact:
-    shards = _Shards(draft.path / _PARTS, job.shard_rows)
-    todo = shards.missing(job.source.items())
-    total = job.source.total or 0
-    try:
-        for outcome in _outcomes(todo, job.draw, _count_workers(workers, total - shards.read)):
-            shards.add(outcome)
-            if progress is not None:
-                progress("build", shards.read, max(total, shards.read) if total else 0)
-        shards.close()
-    except BaseException:
-        shards.abandon()
-        raise
-    info = shards.info() | {
-        "concepts": list(spec.concepts),
-        "source": job.source.lock() | {"other_files": job.source.ignored},
-    }
-    if not info["written"]:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in info["rejects"].items())
-        hint = (
-            "missing_captions=keep uses pictures without captions"
-            if "no-caption" in info["rejects"]
-            else "look at the source's files"
-        )
+@dataclass
+class _Build:
+    """One build: from the job's source to the committed artifact."""
+
+    draft: Draft
+    job: Job
+    spec: DatasetSpec
+    store: Store
+    workers: int | None
+    progress: Progress | None
+
+    def run(self) -> Artifact:
+        job = self.job
+        shards = Shards(self.draft.path / _PARTS, job.shard_rows, job.exact)
+        total = job.source.total or 0
+        items, plan = self._without_duplicates()
+        rows: Iterator[Any] = shards.missing(items)
+        recipe = recipe_digest(self.spec.builder, job.recipe) if job.recipe is not None else None
+        earlier: Earlier | None = None
+        if recipe is not None and (earlier := find_earlier(self.store, self.spec.name, recipe, job.exact)):
+            rows = earlier.rows(rows)
+        if job.caption is not None:
+            rows = job.caption(rows)
+        workers = count_workers(self.workers, total - shards.read)
+        try:
+            for outcome in outcomes(rows, Recorded(job.draw) if recipe else job.draw, workers):
+                shards.add(outcome)
+                if self.progress is not None:
+                    self.progress("build", shards.read, max(total, shards.read) if total else 0)
+            shards.close()
+        except BaseException:
+            shards.abandon()
+            raise
+        info = shards.info() | {
+            "concepts": list(self.spec.concepts),
+            "source": job.source.lock() | {"other_files": job.source.ignored},
+        }
+        if not info["written"]:
+            raise self._nothing(shards)
+        if recipe is not None:
+            info |= {"recipe": recipe, "reused": earlier.count if earlier else 0}
+        if plan is not None:
+            report = plan.report()
+            atomic_write(self.draft.path / "duplicates.json", json.dumps(report, ensure_ascii=False))
+            info["duplicates"] = {key: value for key, value in report.items() if key != "members"}
+        shards.finish(self.draft.path)
+        info["geometry"] = digest(shards.digests("geometry"))
+        return self.draft.commit(content=digest(shards.digests("content")), info=info)
+
+    def _without_duplicates(self) -> tuple[Iterable[Item], Any]:
+        """The source's items as the policy for duplicates wants them, and the plan; the source is read once for it."""
+        job = self.job
+        if job.duplicates == "off":
+            return job.source.items(), None
+        from conceptlib.concepts.duplicates import HashItem, Plan
+
+        total = job.source.total or 0
+
+        def hashed() -> Iterator[Any]:
+            found = outcomes(job.source.items(), HashItem(), count_workers(self.workers, total))
+            for count, one in enumerate(found, 1):
+                if self.progress is not None:
+                    self.progress("compare", count, max(total, count) if total else 0)
+                yield one
+
+        plan = Plan.of(hashed(), job.duplicates, job.max_distance)
+        return plan.apply(job.source.items()), plan
+
+    def _nothing(self, shards: Shards) -> ConceptlibError:
+        """Why no row was written; there is nothing worth going on from."""
+        rejects = shards.info()["rejects"]
+        reasons = ", ".join(f"{count} {reason}" for reason, count in rejects.items())
         first = next(iter(shards.rejects()), {})
-        shutil.rmtree(draft.path / _PARTS)  # nothing worth going on from
-        raise ConceptlibError(
+        shutil.rmtree(self.draft.path / _PARTS)
+        keep = "missing_captions=keep uses pictures without captions"
+        return ConceptlibError(
             f"no picture of the source can be used ({reasons or 'it is empty'})",
-            where=f"{first.get('image_id', '')}: {first.get('detail', '')}" if first else spec.name,
-            hint=hint,
+            where=f"{first.get('image_id', '')}: {first.get('detail', '')}" if first else self.spec.name,
+            hint=keep if "no-caption" in rejects else "look at the source's files",
         )
-    shards.finish(draft.path)
-    return draft.commit(
-        content=digest(shards.digests("content")), info=info | {"geometry": digest(shards.digests("geometry"))}
-    )
-
-
-class _Shards:
-    """The shards of a build: `parts/train-00000.{images,truth}.parquet`, and a record once both are whole.
-
-    A shard is a run of a split's items, `shard_rows` of them, or fewer where the pictures reach `SHARD_BYTES`. So the
-    records say how many items of each split are done, and the rest of the source is what is missing.
-    """
-
-    def __init__(self, folder: Path, shard_rows: int) -> None:
-        self.folder, self.shard_rows = folder, shard_rows
-        folder.mkdir(parents=True, exist_ok=True)
-        self.records: dict[str, list[dict[str, Any]]] = {}
-        for split in SPLITS:
-            found: list[dict[str, Any]] = []
-            while (path := self._part(split, len(found), "json")).exists():
-                found.append(json.loads(path.read_bytes()))
-            self.records[split] = found
-        self._open: dict[str, _Shard] = {}
-        self.read = sum(record["read"] for record in self._all())
-
-    def missing(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items that no finished shard holds."""
-        done = {split: sum(record["read"] for record in records) for split, records in self.records.items()}
-        for item in items:
-            if done[item.split]:
-                done[item.split] -= 1
-            else:
-                yield item
-
-    def add(self, outcome: Outcome) -> None:
-        split = outcome.split
-        if split not in self._open:
-            index = len(self.records[split])
-            self._open[split] = _Shard(
-                self._part(split, index, "images.parquet"), self._part(split, index, "truth.parquet"), split
-            )
-        shard = self._open[split]
-        shard.add(outcome)
-        self.read += 1
-        if shard.record["read"] >= self.shard_rows or shard.images_bytes >= SHARD_BYTES:
-            self._close(split)
-
-    def close(self) -> None:
-        """Finish what is open."""
-        for split in list(self._open):
-            self._close(split)
-
-    def abandon(self) -> None:
-        """Drop what is open."""
-        for shard in self._open.values():
-            shard.abandon()
-        self._open = {}
-
-    def info(self) -> dict[str, Any]:
-        total = {
-            key: sum(record[key] for record in self._all()) for key in ("read", "written", "polluted_images", "bytes")
-        }
-        counts = {
-            key: sum((Counter(record[key]) for record in self._all()), Counter())
-            for key in ("rejects", "overlay_rejects", "polluted")
-        }
-        return {
-            "rows": {split: sum(r["written"] for r in records) for split, records in self.records.items() if records},
-            "read": total["read"],
-            "written": total["written"],
-            "rejected": sum(counts["rejects"].values()),
-            "rejects": dict(sorted(counts["rejects"].items())),
-            "polluted": dict(sorted(counts["polluted"].items())),
-            "polluted_share": round(total["polluted_images"] / max(total["written"], 1), 4),
-            "overlay_rejects": sum(counts["overlay_rejects"].values()),
-            "image_bytes": total["bytes"],
-        }
-
-    def rejects(self) -> Iterator[dict[str, str]]:
-        """Everything that was left out, in the order of the shards."""
-        for record in self._all():
-            yield from record["lines"]
-
-    def digests(self, what: str) -> list[str]:
-        return [record[what] for record in self._all()]
-
-    def finish(self, target: Path) -> None:
-        """Move the parts to their final names; may be called again where it was interrupted."""
-        with atomic_path(target / "rejects.jsonl") as temporary, temporary.open("w", encoding="utf-8") as file:
-            for line in self.rejects():
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        for split, records in self.records.items():
-            for index in range(len(records)):
-                for part, folder in (("images.parquet", "data"), ("truth.parquet", "truth")):
-                    name = target / folder / shard_name(split, index, len(records))
-                    name.parent.mkdir(exist_ok=True)
-                    if not name.exists():
-                        os.replace(self._part(split, index, part), name)
-        shutil.rmtree(self.folder)
-
-    def _close(self, split: str) -> None:
-        record = self._open.pop(split).close()
-        self.records[split].append(record)
-        atomic_write(self._part(split, len(self.records[split]) - 1, "json"), json.dumps(record))
-
-    def _all(self) -> Iterator[dict[str, Any]]:
-        for split in SPLITS:
-            yield from self.records[split]
-
-    def _part(self, split: str, index: int, ending: str) -> Path:
-        return self.folder / f"{split}-{index:05d}.{ending}"
-
-
-class _Shard:
-    """One shard while it is written: pictures, geometry, and the counts and digests that its record will hold."""
-
-    def __init__(self, images: Path, truth: Path, split: str) -> None:
-        self._images_path, self._split = images, split
-        self._images: ShardWriter | None = None
-        self._truth = ShardWriter(truth, annotation_schema())
-        self._lines: list[tuple[str, str, Any]] = []
-        self.record: dict[str, Any] = {"read": 0, "written": 0, "polluted_images": 0, "lines": []}
-        self.record |= {"rejects": Counter(), "overlay_rejects": Counter(), "polluted": Counter()}
-
-    @property
-    def images_bytes(self) -> int:
-        return self._images.bytes if self._images else 0
-
-    def add(self, outcome: Outcome) -> None:
-        record = self.record
-        record["read"] += 1
-        record["lines"] += [{"image_id": outcome.key, "split": outcome.split, **reject} for reject in outcome.rejects]
-        if outcome.row is None or outcome.truth is None:
-            record["rejects"].update(reject["reason"] for reject in outcome.rejects)
-            return
-        row, found = outcome.row, AnnotationTable.row(outcome.row, outcome.truth)
-        self._writer(any(name in row for name in LABELS)).add(row)
-        self._truth.add(found)
-        record["overlay_rejects"].update(reject["reason"] for reject in outcome.rejects)
-        record["written"] += 1
-        record["polluted_images"] += bool(found["labels"])
-        record["polluted"].update(set(found["labels"]))
-        # A thousandth of a pixel: the same on machines whose sines differ in the last bit.
-        geometry = [found["labels"], found["payloads"], _rounded([found["boxes"], found["quads"], found["visible"]])]
-        self._lines.append((row["image_id"], row["image_sha256"], [row["caption"], geometry]))
-
-    def close(self) -> dict[str, Any]:
-        self._writer(False).close()  # a shard whose items were all rejected is an empty file, not a gap
-        self._truth.close()
-        record = self.record | {"bytes": self.images_bytes}
-        lines = sorted(self._lines, key=lambda line: line[:2])
-        record["content"] = digest([self._split, lines])
-        record["geometry"] = digest([self._split, [[sha256, rest[1]] for _, sha256, rest in lines]])
-        return record
-
-    def abandon(self) -> None:
-        for writer in (self._images, self._truth):
-            if writer is not None:
-                writer.abandon()
-
-    def _writer(self, labels: bool) -> ShardWriter:
-        if self._images is None:
-            self._images = ShardWriter(self._images_path, image_schema(labels))
-        return self._images
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return round(value, 3) + 0.0 if isinstance(value, float) else value  # + 0.0: no minus zero
-
-
-def _count_workers(workers: int | None, rows: int) -> int:
-    """Processes to start: starting one costs about a second, which a few hundred rows are not worth."""
-    if workers is not None:
-        if workers < 1:
-            raise ConceptlibError(f"there cannot be {workers} workers", where="workers", hint="1 or more")
-        return workers
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 if 0 < rows <= 400 else min(processors, 8)
-
-
-def _outcomes(items: Iterable[Item], draw: Callable[[Item], Outcome], workers: int) -> Iterator[Outcome]:
-    """The items' outcomes, in order. At most a few chunks a worker are on their way, so memory does not grow with their
-    number."""
-    if workers == 1:
-        yield from map(draw, items)
-        return
-    rest = iter(items)
-    chunks = iter(lambda: tuple(islice(rest, CHUNK)), ())
-    # spawn: forking a process that runs threads (torch, Arrow) may deadlock.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker, initargs=(draw,))
-    try:
-        waiting: deque[Future[list[Outcome]]] = deque(
-            pool.submit(_work, chunk) for chunk in islice(chunks, 2 * workers)
-        )
-        while waiting:
-            outcomes = waiting.popleft().result()
-            if (chunk := next(chunks, None)) is not None:
-                waiting.append(pool.submit(_work, chunk))
-            yield from outcomes
-    except BrokenProcessPool as error:
-        raise ConceptlibError(
-            "a worker process ended abruptly",
-            where="build",
-            hint="out of memory? try fewer workers. A script that calls build() needs `if __name__ == '__main__':`",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_draw: Callable[[Item], Outcome] | None = None
-
-
-def _start_worker(draw: Callable[[Item], Outcome]) -> None:
-    global _draw
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    _draw = draw
-    parent = parent_process()
-    if parent is not None:  # a parent that is killed outright tells nobody, and its workers would wait for ever
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-
-
-def _work(items: Sequence[Item]) -> list[Outcome]:
-    if _draw is None:
-        raise RuntimeError("the worker was not started by _start_worker")
-    return [_draw(item) for item in items]

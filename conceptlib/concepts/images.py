@@ -31,7 +31,8 @@ MAX_PIXELS = 50_000_000
 MAX_DRAFT_PIXELS = 500_000_000
 MIN_SIDE = 16
 
-Resize = Literal["fit", "max-side", "none"]
+Resize = Literal["fit", "crop", "pad", "max-side", "buckets", "none"]
+Buckets = tuple[tuple[int, int], ...]
 Format = Literal["jpeg", "png", "webp"]
 
 
@@ -61,6 +62,7 @@ def decode(
     *,
     resolution: int | None = None,
     resize: Resize = "none",
+    buckets: Buckets = (),
     min_side: int = MIN_SIDE,
     max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
@@ -71,7 +73,7 @@ def decode(
 
     Args:
         data: the encoded bytes, a file, or a picture that is decoded already.
-        resolution, resize: as for `resize_to`, which is applied.
+        resolution, resize, buckets: as for `resize_to`, which is applied.
         min_side: least width and height in pixels, before resizing.
         max_pixels: most pixels to decode; JPEGs (not progressive ones) count after the reduction that `resize` allows.
 
@@ -79,7 +81,7 @@ def decode(
         Reject: it cannot be shown, or is outside the limits.
     """
     if isinstance(data, Image.Image):
-        return resize_to(_to_rgb(_upright(data)), resolution, resize)
+        return resize_to(_to_rgb(_upright(data)), resolution, resize, buckets)
     try:
         raw = data.read_bytes() if isinstance(data, Path) else data
     except FileNotFoundError as error:
@@ -98,7 +100,7 @@ def decode(
         with image:
             if min(image.size) < min_side:
                 raise Reject("tiny", f"{image.width}x{image.height} px; a side is below {min_side} px")
-            _limit(image, resolution, resize, max_pixels)
+            _limit(image, resolution, resize, buckets, max_pixels)
             try:
                 image.load()
                 rgb = _to_rgb(_upright(image))
@@ -108,31 +110,80 @@ def decode(
                 text = _first_line(error)
                 early = "truncated" in text or "end of file" in text.lower() or isinstance(error, EOFError)
                 raise Reject("truncated" if early else "damaged", text) from error
-    return resize_to(rgb, resolution, resize)
+    return resize_to(rgb, resolution, resize, buckets)
 
 
-def resize_to(image: Image.Image, resolution: int | None, resize: Resize) -> Image.Image:
+def resize_to(image: Image.Image, resolution: int | None, resize: Resize, buckets: Buckets = ()) -> Image.Image:
     """Bring an RGB picture to size (Lanczos).
 
     Args:
         resolution: pixels; None only with "none".
-        resize: "fit": a square of `resolution`, cropped around the middle, enlarged where need be; "max-side": the
-            longer side at most `resolution`, never enlarged; "none": as it is.
+        resize: "fit": a square of `resolution`, cropped around the middle, enlarged where need be; "crop": such a
+            square cut out at the picture's own scale, which is enlarged only where a side is shorter; "pad": the whole
+            picture in such a square, white beside it; "max-side": the longer side at most `resolution`, never enlarged;
+            "buckets": filled and cropped to the one of `buckets` whose shape is nearest; "none": as it is.
+        buckets: (width, height) in pixels; empty: `default_buckets(resolution)`.
     """
     if resize == "none" or resolution is None:
         return image
     if resize == "fit":
-        if image.size == (resolution, resolution):
-            return image
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-        return image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+        return _fill(image, (resolution, resolution))
+    if resize == "buckets":
+        return _fill(image, nearest_bucket(image.size, buckets or default_buckets(resolution)))
+    if resize == "crop":
+        if min(image.size) <= resolution:
+            return _fill(image, (resolution, resolution))
+        left, top = (image.width - resolution) // 2, (image.height - resolution) // 2
+        return image.crop((left, top, left + resolution, top + resolution))
     scale = resolution / max(image.size)
-    if scale >= 1:
+    if resize == "max-side" and scale >= 1:
         return image
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    scaled = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if resize == "max-side" or size == (resolution, resolution):
+        return scaled
+    square = Image.new("RGB", (resolution, resolution), (255, 255, 255))
+    square.paste(scaled, ((resolution - size[0]) // 2, (resolution - size[1]) // 2))
+    return square
+
+
+def default_buckets(resolution: int) -> Buckets:
+    """Shapes of about `resolution`² pixels and at most 4:1, as SDXL was trained on (Podell et al. 2023,
+    arXiv:2307.01952, section 2.3): sides are multiples of 64 px, of 8 below 512.
+
+    >>> default_buckets(64)
+    ((32, 128), (40, 96), (48, 80), (56, 72), (64, 64), (72, 56), (80, 48), (96, 40), (128, 32))
+    """
+    step = 64 if resolution >= 512 else 8
+    shapes: dict[int, int] = {}
+    for width in range(max(step, resolution // 2 // step * step), resolution + 1, step):
+        shapes[width] = max(step, resolution * resolution // width // step * step)
+    wide = [(width, height) for width, height in shapes.items() if width <= height]
+    return tuple(dict.fromkeys([*wide, *((height, width) for width, height in reversed(wide))]))
+
+
+def nearest_bucket(size: tuple[int, int], buckets: Buckets) -> tuple[int, int]:
+    """The bucket whose width-to-height ratio is nearest, on a logarithmic scale; the first of equals.
+
+    Args:
+        size: (width, height) of the picture.
+    """
+    shape = math.log(size[0] / size[1])
+    return min(buckets, key=lambda bucket: abs(math.log(bucket[0] / bucket[1]) - shape))
+
+
+def _fill(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Scaled to cover `size` and cropped around the middle."""
+    if image.size == size:
+        return image
+    wide, high = float(image.width), float(image.height)
+    if image.width * size[1] < image.height * size[0]:
+        high = image.width * size[1] / size[0]
+    else:
+        wide = image.height * size[0] / size[1]
+    left, top = (image.width - wide) / 2, (image.height - high) / 2
+    box = (left, top, left + wide, top + high)
+    return image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
 
 
 def encode(image: Image.Image, form: Format, quality: int = 95) -> bytes:
@@ -153,14 +204,16 @@ def encode(image: Image.Image, form: Format, quality: int = 95) -> bytes:
     return buffer.getvalue()
 
 
-def _limit(image: Image.Image, resolution: int | None, resize: Resize, max_pixels: int) -> None:
+def _limit(image: Image.Image, resolution: int | None, resize: Resize, buckets: Buckets, max_pixels: int) -> None:
     """Let a JPEG decode to no more than twice the size that is wanted, and refuse what would still be too large."""
     pixels = image.width * image.height
     progressive = bool(image.info.get("progressive") or image.info.get("progression"))
     drafts = image.format in ("JPEG", "MPO") and not progressive and pixels <= MAX_DRAFT_PIXELS
-    if drafts and resize != "none" and resolution is not None:
-        side = min(image.size) if resize == "fit" else max(image.size)
-        scale = min(1.0, 2 * resolution / side)
+    if drafts and resize not in ("none", "crop") and resolution is not None:
+        wanted, side = resolution, max(image.size) if resize in ("pad", "max-side") else min(image.size)
+        if resize == "buckets":  # which one is known when the picture is upright; the longest side is enough for any
+            wanted = max(max(bucket) for bucket in buckets or default_buckets(resolution))
+        scale = min(1.0, 2 * wanted / side)
         image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
         pixels = image.width * image.height
     if pixels > max_pixels:

@@ -28,7 +28,7 @@ class Panel:
     """One band of the grid: what one model drew.
 
     Args:
-        heading: in large type, such as "before".
+        heading: in large type, such as "before"; no line if it and the note are empty.
         note: one line under it, such as the concept rate; may be empty.
         images: RGB pictures of any size, one a caption.
         detections: what was found in each (boxes in pixels of that picture); empty sequence for no frames at all.
@@ -140,6 +140,8 @@ class _Pen:
 
     def heading(self, heading: str, note: str) -> None:
         self.y += 10
+        if not heading and not note:
+            return
         draw = self._grow(30)
         draw.text((MARGIN, self.y), heading, font=_font(20), fill=INK)
         left = MARGIN + draw.textlength(heading, font=_font(20)) + 14

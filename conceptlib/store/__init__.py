@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from conceptlib.store.manifest import FileEntry
     from conceptlib.store.names import KINDS
     from conceptlib.store.store import Store
+    from conceptlib.store.tags import Tag
     from conceptlib.store.verify import Problem
 
-__all__ = ["KINDS", "Artifact", "Draft", "FileEntry", "GcReport", "NotFound", "Problem", "Stale", "Store"]
+__all__ = ["KINDS", "Artifact", "Draft", "FileEntry", "GcReport", "NotFound", "Problem", "Stale", "Store", "Tag"]
 
 # Imported when first asked for: `conceptlib --help` needs the home folder's name, but neither pydantic nor filelock.
 _HOMES = {
@@ -35,6 +36,7 @@ _HOMES = {
     "Problem": "conceptlib.store.verify",
     "Stale": "conceptlib.store.gc",
     "Store": "conceptlib.store.store",
+    "Tag": "conceptlib.store.tags",
 }
 
 

@@ -2,6 +2,7 @@
 
 artifacts/<kind>/<name>/<id>/     the artifacts
 staging/<key>/files/, note.json   drafts, and what they are
+tags/<kind>/<name>/<tag>.json     which artifact a tag means, and meant
 keys/<key>.json                   which artifact a key gave: one small file, so a lookup never scans
 locks/<key>.lock                  one writer a key
 catalog.duckdb                    an index; can be deleted
@@ -19,7 +20,7 @@ from pathlib import Path
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import files
 from conceptlib.store.artifact import Artifact
-from conceptlib.store.names import KINDS, check_kind, folder_of
+from conceptlib.store.names import KINDS, check_kind, check_tag, folder_of
 
 REMOVED_PREFIX = "removed-"
 """Folders of this name in the staging area were artifacts; keys are hexadecimal, so it never meets a draft's."""
@@ -48,6 +49,13 @@ class Layout:
     @property
     def locks(self) -> Path:
         return self.root / "locks"
+
+    @property
+    def tags(self) -> Path:
+        return self.root / "tags"
+
+    def tag_file(self, kind: str, name: str, tag: str) -> Path:
+        return self.tags / check_kind(kind) / folder_of(name) / f"{check_tag(tag)}.json"
 
     @property
     def catalog(self) -> Path:

@@ -19,6 +19,11 @@ MADE_BY: Final = {
     "evaluation": "conceptlib evaluate CHECKPOINT",
 }
 
+LATEST = "latest"
+"""`name@latest` is the newest of a name, as the name alone is; no tag may be called so."""
+
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_HEX = re.compile(r"[0-9a-fA-F]{1,16}")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LONGEST = 200  # most filesystems allow 255 bytes; the rest is for suffixes
 _SEPARATOR = "+"  # not allowed inside a name, so that two names never share a folder
@@ -54,3 +59,27 @@ def folder_of(name: str) -> str:
 def name_of(folder: str) -> str:
     """The inverse of ``folder_of``."""
     return folder.replace(_SEPARATOR, "/")
+
+
+def split_ref(ref: str) -> tuple[str, str]:
+    """The name, and what follows its `@`: the first digits of an id, or a tag. Empty where there is none."""
+    name, _, version = ref.partition("@")
+    return name, version
+
+
+def check_tag(tag: str) -> str:
+    """``tag`` itself: up to 64 letters, digits, ``.``, ``_`` and ``-``.
+
+    Raises:
+        ConceptlibError: anything else, `latest`, or what could be the first digits of an id: `name@cafe` must never
+            change its meaning when an artifact comes.
+    """
+    if not _TAG.fullmatch(tag):
+        hint = "letters, digits, '.', '_', '-', at most 64 (v1, icml-24)"
+        raise ConceptlibError(f"not a tag: {tag[:64]!r}", hint=hint)
+    if tag == LATEST:
+        raise ConceptlibError("the tag `latest` is the newest by itself", hint="choose another name (v1)")
+    if _HEX.fullmatch(tag):
+        hint = f"choose another name (v-{tag})"
+        raise ConceptlibError(f"the tag {tag!r} could be the first digits of an id", hint=hint)
+    return tag

@@ -19,8 +19,19 @@ from conceptlib.store.gc import GcReport, collect
 from conceptlib.store.home import home
 from conceptlib.store.layout import Layout
 from conceptlib.store.manifest import MANIFEST
-from conceptlib.store.names import KINDS, MADE_BY, check_kind, check_name, folder_of, name_of
+from conceptlib.store.names import (
+    KINDS,
+    LATEST,
+    MADE_BY,
+    check_kind,
+    check_name,
+    check_tag,
+    folder_of,
+    name_of,
+    split_ref,
+)
 from conceptlib.store.refs import parse_ref
+from conceptlib.store.tags import Tag, all_tags, read_tag, remove_tag, set_tag
 from conceptlib.store.verify import Problem, verify_folder
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -68,8 +79,8 @@ class Store:
         return Draft(self.layout, check_kind(kind), check_name(name), lock, ids)
 
     def get(self, ref: str | os.PathLike[str] | Artifact, kind: str | None = None) -> Artifact:
-        """The artifact that ``ref`` means: ``name`` (its newest), ``name@id-prefix``, ``name@condition`` (a subset of
-        it, see ``store.refs``), an id prefix of 4 digits or more, or a folder.
+        """The artifact that ``ref`` means: ``name`` or ``name@latest`` (its newest), ``name@id-prefix``, ``name@tag``,
+        ``name@condition`` (a subset of it, see ``store.refs``), an id prefix of 4 digits or more, or a folder.
 
         Args:
             kind: narrows the search; several mean the same name otherwise.
@@ -86,6 +97,7 @@ class Store:
         found = (
             self._by_path(text)
             or self._by_name(text, kind)
+            or self._by_tag(text, kind)
             or self._by_selector(text, kind)
             or self._by_prefix(text, kind)
         )
@@ -135,7 +147,7 @@ class Store:
 
         Raises:
             NotFound: as ``get``.
-            ConceptlibError: other artifacts were made from it, or it lies outside the store.
+            ConceptlibError: other artifacts were made from it, a tag means it, or it lies outside the store.
         """
         artifact = self.get(ref, kind)
         if not self._holds(artifact.path):
@@ -149,9 +161,47 @@ class Store:
                 where=str(artifact.path),
                 hint="remove those first",
             )
+        if tags := self.tags(artifact):
+            raise ConceptlibError(
+                f"{artifact.kind} {artifact.ref} has the tag {', '.join(one.ref for one in tags)}",
+                where=str(artifact.path),
+                hint=f"conceptlib untag {tags[0].ref}",
+            )
         if not dry_run:
             shutil.rmtree(self.layout.set_aside(artifact.path), ignore_errors=True)
         return artifact
+
+    def tag(
+        self, ref: str | os.PathLike[str] | Artifact, tag: str, *, kind: str | None = None, force: bool = False
+    ) -> Tag:
+        """Let ``name@tag`` mean an artifact of this store; see ``conceptlib.store.tags``.
+
+        Raises:
+            NotFound: as ``get``.
+            ConceptlibError: no name for a tag; it means another artifact and ``force`` is not given; the artifact lies
+                outside the store.
+        """
+        artifact = self.get(ref, kind)
+        if not self._holds(artifact.path):
+            raise ConceptlibError("not in this store", where=str(artifact.path), hint=f"the store is {self.root}")
+        return set_tag(self.layout, artifact, tag, force=force)
+
+    def untag(self, ref: str, *, kind: str | None = None) -> Tag:
+        """Take the tag ``name@tag`` away, and return what it was. The artifact stays.
+
+        Raises:
+            ConceptlibError: there is none, or several kinds have it and ``kind`` is not given.
+        """
+        name, tag = split_ref(ref)
+        known = self._tags_of(ref, kind)
+        if len(known) > 1:
+            raise ConceptlibError(f"{ref} is a tag of {len(known)} kinds", hint="say which: --kind")
+        return remove_tag(self.layout, known[0].kind if known else kind or KINDS[0], check_name(name), check_tag(tag))
+
+    def tags(self, artifact: Artifact | None = None) -> builtins.list[Tag]:
+        """The tags that mean something (of one artifact, or all), by kind, name and tag."""
+        of = None if artifact is None else (artifact.kind, artifact.name, artifact.id)
+        return [one for one in all_tags(self.layout) if one.id and of in (None, (one.kind, one.name, one.id))]
 
     def gc(self, *, older_than: timedelta = timedelta(days=7), dry_run: bool = False) -> GcReport:
         """Remove drafts that nobody works on and nothing was written to for ``older_than``; see
@@ -186,11 +236,12 @@ class Store:
         return Artifact.open(path) if looks_like_path and (path / MANIFEST).is_file() else None
 
     def _by_name(self, text: str, kind: str | None) -> Artifact | None:
-        name, _, prefix = text.partition("@")
+        name, prefix = split_ref(text)
         try:
             check_name(name)
         except ConceptlibError:
             return None
+        prefix = "" if prefix == LATEST else prefix
         found = [one for one in self.list(kind, name) if one.id.startswith(prefix)]
         if prefix and len({one.id for one in found}) > 1:
             raise self._ambiguous(text, found)
@@ -199,10 +250,40 @@ class Store:
     def _by_selector(self, text: str, kind: str | None) -> Artifact | None:
         """The newest subset that this label or condition stands for, of the version that is meant without it."""
         ref = parse_ref(text)
-        base = self._by_name(ref.base, "dataset") if ref.selector and kind in (None, "dataset") else None
+        if not ref.selector or kind not in (None, "dataset"):
+            return None
+        base = self._by_name(ref.base, "dataset") or self._by_tag(ref.base, "dataset")
         children = self.list("dataset", parent=base.id) if base else []
         found = [one for one in children if ref.selector in one.info.get("selectors", ())]
         return found[-1] if found else None
+
+    def _by_tag(self, text: str, kind: str | None) -> Artifact | None:
+        """What a tag means. One whose artifact is gone, or that several kinds have, is an error, not another."""
+        known = self._tags_of(text, kind)
+        if len({tag.kind for tag in known}) > 1:
+            kinds = " and ".join(tag.kind for tag in known)
+            raise ConceptlibError(
+                f"{text!r} is a tag of {kinds}", hint="give the id instead; `conceptlib tag` lists both"
+            )
+        for tag in known:
+            found = self.layout.open(self.layout.artifact_folder(tag.kind, tag.name, str(tag.id)))
+            if found is None:
+                raise NotFound(
+                    f"{text} is {tag.id}, which is not in this store", where=str(self.root), hint="make it again"
+                )
+            return found
+        return None
+
+    def _tags_of(self, ref: str, kind: str | None) -> builtins.list[Tag]:
+        """The tags, one a kind, that a reference may mean."""
+        name, tag = split_ref(ref)
+        try:
+            check_name(name)
+            check_tag(tag)
+        except ConceptlibError:
+            return []
+        found = [read_tag(self.layout, one, name, tag) for one in ([kind] if kind else KINDS)]
+        return [one for one in found if one.id is not None]
 
     def _by_prefix(self, text: str, kind: str | None) -> Artifact | None:
         if not _PREFIX.fullmatch(text):

@@ -15,10 +15,11 @@ from PIL import Image
 
 from conceptlib.cli.build import cli
 from conceptlib.concepts import build as building
-from conceptlib.concepts import world
+from conceptlib.concepts import shards, world
 from conceptlib.concepts.build import build, truth_of
 from conceptlib.concepts.overlays import qr
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
+from conceptlib.concepts.workers import CHUNK, outcomes
 from conceptlib.errors import ConceptlibError
 from conceptlib.specs import SpecError
 from conceptlib.store import Artifact, Store
@@ -61,6 +62,8 @@ def test_the_folder_has_the_documented_shape(small: tuple[Store, Artifact]) -> N
     assert [n for n in names(artifact.path) if n.endswith(".parquet")] == [
         *(f"data/test-{k:05}-of-00001.parquet" for k in range(1)),
         *(f"data/train-{k:05}-of-00003.parquet" for k in range(3)),
+        *(f"inputs/test-{k:05}-of-00001.parquet" for k in range(1)),
+        *(f"inputs/train-{k:05}-of-00003.parquet" for k in range(3)),
         *(f"truth/test-{k:05}-of-00001.parquet" for k in range(1)),
         *(f"truth/train-{k:05}-of-00003.parquet" for k in range(3)),
     ]
@@ -281,7 +284,7 @@ def test_a_stopped_build_goes_on_and_ends_with_the_same_id(
 def test_a_build_stopped_while_its_files_move_goes_on(
     small: tuple[Store, Artifact], monkeypatch: pytest.MonkeyPatch, moves: int
 ) -> None:
-    real, count = building.os.replace, 0
+    real, count = shards.os.replace, 0
 
     def stop(source: Path, target: Path) -> None:
         nonlocal count
@@ -292,7 +295,7 @@ def test_a_build_stopped_while_its_files_move_goes_on(
         real(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(building.os, "replace", stop)
+        patch.setattr(shards.os, "replace", stop)
         with pytest.raises(KeyboardInterrupt):
             build("icd-qr", overrides=SMALL, workers=1)
     assert build("icd-qr", overrides=SMALL, workers=1).id == small[1].id
@@ -323,7 +326,7 @@ def test_what_was_built_is_found_and_not_drawn_again(monkeypatch: pytest.MonkeyP
 
 
 def test_shards_are_cut_by_bytes_too_and_resume_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 20_000)
     artifact = build("icd-qr", overrides=["rows=40", "test_share=0"], workers=1)
     table = ImageTable(artifact)
     assert len(table.shards()) >= 3 and len(table) == 40
@@ -340,11 +343,11 @@ def test_rows_on_their_way_are_bounded_and_stay_in_order() -> None:
             ahead += 1
             yield f"item {k}"
 
-    for k, outcome in enumerate(building._outcomes(endless(), str.upper, 2)):  # type: ignore[arg-type]
+    for k, outcome in enumerate(outcomes(endless(), str.upper, 2)):  # type: ignore[arg-type]
         ahead -= 1
         furthest = max(furthest, ahead)
         assert outcome == f"ITEM {k}"
-    assert ahead == 0 and furthest <= building.CHUNK * 6
+    assert ahead == 0 and furthest <= CHUNK * 6
 
 
 def test_every_field_of_the_ranges_is_the_overlays_own() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
 
-from conceptlib.concepts.images import Reject, decode, encode, resize_to
+from conceptlib.concepts.images import Reject, decode, default_buckets, encode, nearest_bucket, resize_to
 
 
 def save(image: Image.Image, form: str, **options: object) -> bytes:
@@ -229,6 +229,54 @@ def test_sizes(width: int, height: int, resolution: int) -> None:
     assert max(limited.size) == min(max(width, height), resolution)
     assert abs(limited.width * height - limited.height * width) <= max(width, height)
     assert resize_to(image, resolution, "none").size == (width, height)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([16, 50, 64, 128]))
+def test_squares_and_buckets(width: int, height: int, resolution: int) -> None:
+    image = Image.new("RGB", (width, height), (9, 9, 9))
+    for resize in ("crop", "pad"):
+        assert resize_to(image, resolution, resize).size == (resolution, resolution)
+    buckets = default_buckets(resolution)
+    chosen = resize_to(image, resolution, "buckets").size
+    assert chosen in buckets
+
+    def off(bucket: tuple[int, int]) -> float:
+        ratio = (bucket[0] / bucket[1]) / (width / height)
+        return max(ratio, 1 / ratio)
+
+    assert off(chosen) == pytest.approx(min(map(off, buckets)))
+
+
+def test_default_buckets_are_those_of_sdxl() -> None:
+    """Every fourth of the table in appendix I of the paper (arXiv:2307.01952), and the rule behind it."""
+    sdxl = [(512, 2048), (640, 1600), (768, 1344), (832, 1216), (896, 1152), (1024, 1024), (1216, 832), (1344, 768)]
+    buckets = default_buckets(1024)
+    assert set(sdxl) <= set(buckets) and buckets == tuple(sorted(buckets))
+    assert all(w % 64 == h % 64 == 0 and 0.9 * 1024**2 < w * h <= 1024**2 for w, h in buckets)
+    assert nearest_bucket((3000, 2000), buckets) == (1216, 832)
+    assert nearest_bucket((100, 100), ((64, 32), (32, 64))) == (64, 32)  # the first of equals
+
+
+def test_crop_keeps_the_scale_and_pad_keeps_the_whole() -> None:
+    image = Image.new("RGB", (120, 80), (255, 0, 0))
+    image.paste((0, 255, 0), (50, 30, 70, 50))
+    cropped = np.asarray(resize_to(image, 40, "crop"))
+    assert np.array_equal(cropped, np.asarray(image)[20:60, 40:80])
+    padded = np.asarray(resize_to(image, 60, "pad"))
+    assert (padded[:10] == 255).all() and (padded[50:] == 255).all() and (padded[11:49, 0] == (255, 0, 0)).all()
+    assert np.array_equal(np.asarray(resize_to(image, 120, "pad"))[20:100], np.asarray(image))
+    assert resize_to(Image.new("RGB", (10, 400)), 40, "crop").size == (40, 40)
+
+
+@pytest.mark.parametrize(("resize", "size"), [("pad", (64, 64)), ("buckets", (72, 56)), ("crop", (64, 64))])
+def test_a_large_jpeg_comes_out_alike_whether_or_not_it_is_decoded_small(resize: str, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    blobs = Image.fromarray(rng.integers(0, 255, (6, 8, 3), np.uint8)).resize((1200, 900), Image.Resampling.BICUBIC)
+    drafted = decode(save(blobs, "JPEG", quality=95), resolution=64, resize=resize)  # type: ignore[arg-type]
+    whole = resize_to(blobs, 64, resize)  # type: ignore[arg-type]
+    assert drafted.size == whole.size == size
+    assert np.abs(np.asarray(drafted).astype(int) - np.asarray(whole)).mean() < 4
 
 
 def test_fit_crops_around_the_middle() -> None:

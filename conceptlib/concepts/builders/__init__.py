@@ -3,16 +3,19 @@
 A builder is a module with
 
 * `Params`: a `conceptlib.specs.Params`, importable in milliseconds;
-* `prepare(spec) -> Job`: where the rows come from and how one becomes a picture. `conceptlib.concepts.build` does the
-  rest: worker processes, shards, rejects, truth, resuming. Or
+* `prepare(spec) -> Job`: where the rows come from and how one becomes a picture. One that can take its rows from Python
+  is `prepare(spec, source=None)`. Or
 * `prepare(spec) -> RowsJob`: rows without pictures, which the builder checks and writes itself.
+
+`conceptlib.concepts.build` does the rest: worker processes, shards, rejects, truth, duplicates, captions, resuming,
+reusing the rows of an earlier build.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from conceptlib.concepts.sources import Item, Source
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from conceptlib.store import Artifact, Draft
 
 Progress = Callable[[str, int, int], None]
+
+DuplicatePolicy = Literal["off", "report", "train", "drop"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,11 @@ class Outcome:
     Args:
         key, split: of the item.
         row: the dataset row (`tables.image_row`), or None if the item was rejected.
-        truth: exactly what was drawn over the picture; None if rejected.
+        truth: exactly what was drawn over the picture; None if rejected, or if the job is not `exact`.
         rejects: `{"reason", "detail"}` and more: of the item if there is no row, else of an overlay that was not drawn.
+        concepts: what the picture is known to show beside the truth's labels.
+        input: the item's fingerprint, if a later build may use the row again.
+        machine_caption: the caption is a captioner's.
     """
 
     key: str
@@ -38,6 +46,9 @@ class Outcome:
     row: dict[str, Any] | None
     truth: Detections | None
     rejects: tuple[dict[str, str], ...] = ()
+    concepts: tuple[str, ...] = ()
+    input: str | None = None
+    machine_caption: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,12 +60,23 @@ class Job:
         draw: turns an item into an outcome, by the item and the spec alone; can be pickled, runs in worker processes.
         shard_rows: rows of a split that make a shard, rejected ones included.
         lock: what decides the content beside the spec and the source.
+        exact: whether `draw` knows the geometry; if not, the dataset has no `truth`.
+        recipe: everything but the item that decides what `draw` makes of it; rows are reused between builds of one
+            recipe. None: never.
+        caption: puts captions to items that have none (and passes outcomes on), in the build's own process.
+        duplicates: what happens to pictures that are alike, see `concepts.duplicates`.
+        max_distance: bits in which the perceptual hashes of such pictures may differ.
     """
 
     source: Source
     draw: Callable[[Item], Outcome]
     shard_rows: int
     lock: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool = True
+    recipe: Mapping[str, Any] | None = None
+    caption: Callable[[Iterable[Item | Outcome]], Iterator[Item | Outcome]] | None = None
+    duplicates: DuplicatePolicy = "off"
+    max_distance: int = 4
 
 
 class HasLock(Protocol):

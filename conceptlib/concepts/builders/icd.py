@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -62,23 +63,41 @@ class QrRanges(BaseParams):
     jitter: Fraction | None = None
 
 
+Side = Annotated[int, Field(ge=16, le=8192)]
+Side2 = tuple[Side, Side]
+
+# What chooses the rows, and not what one of them becomes.
+_SOURCE = {"source", "rows", "test_share", "image_column", "caption_column", "source_split", "source_subset"}
+_CHOICE = _SOURCE | {"missing_captions", "duplicates", "max_distance", "shard_rows"}
+
+
 class Params(BaseParams):
     """A synthesised ICD.
 
-    source: `world`, a folder of pictures, a folder of Parquet files, or a Hub dataset id (with `@revision`).
+    source: `world`, a folder of pictures, of Parquet files or of WebDataset tars, one such file, a zip of pictures, or
+        a Hub dataset id (with `@revision`).
     rows: how many rows to read; null: all of the source (of the world 3000).
     test_share: share of the test split. resolution: pixels; null: 64 for the world, 512 for others.
-    resize: `fit` (square, cropped around the middle), `max-side` (longer side at most `resolution`) or `none`.
+    resize: `fit` (a square, filled and cropped around the middle), `crop` (a square cut out at the picture's own
+        scale), `pad` (the whole picture in a square, white beside it), `max-side` (longer side at most `resolution`),
+        `buckets` (the nearest in shape of `buckets`) or `none`.
+    buckets: widths and heights in pixels; null: those of SDXL's training, scaled to `resolution`.
     rate: share of pictures that carry a concept, for each concept of the spec by itself.
     formats, quality: how a picture is stored, polluted or not: one of the formats, at a JPEG or WebP quality from the
         range.
+    missing_captions: `skip` such pictures, `keep` them without a caption, or a captioner: an image-to-text model's Hub
+        id (with `@revision`) or folder.
+    duplicates: `report` pictures that are there twice, put the `train` and test copies into train, `drop` all but the
+        first, or do not look (`off`); null: `off` for the world, `train` for others. max_distance: bits in which the
+        perceptual hashes of such pictures may differ.
     """
 
     source: Annotated[str, Field(min_length=1)] = "world"
     rows: PositiveInt | None = None
     test_share: Fraction = 0.2
-    resolution: Annotated[int, Field(ge=16, le=8192)] | None = None
-    resize: Literal["fit", "max-side", "none"] = "fit"
+    resolution: Side | None = None
+    resize: Literal["fit", "crop", "pad", "max-side", "buckets", "none"] = "fit"
+    buckets: Annotated[tuple[Side2, ...], Field(min_length=1)] | None = None
     rate: Fraction = 0.5
     qr: QrRanges = QrRanges()
     formats: Annotated[tuple[Literal["jpeg", "png", "webp"], ...], Field(min_length=1)] = ("jpeg",)
@@ -87,7 +106,9 @@ class Params(BaseParams):
     caption_column: str | None = None
     source_split: str = "train"
     source_subset: str | None = None
-    missing_captions: Literal["skip", "keep"] = "skip"
+    missing_captions: Annotated[str, Field(min_length=1)] = "skip"
+    duplicates: Literal["off", "report", "train", "drop"] | None = None
+    max_distance: Annotated[int, Field(ge=0, le=10)] = 4
     min_side: PositiveInt = 16
     max_pixels: PositiveInt = 50_000_000
     shard_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
@@ -119,6 +140,7 @@ class Artist:
                 item.load(self.resolution),
                 resolution=self.resolution,
                 resize=p.resize,
+                buckets=p.buckets or (),
                 min_side=p.min_side,
                 max_pixels=p.max_pixels,
             )
@@ -160,11 +182,14 @@ class Artist:
         )
 
 
-def prepare(spec: DatasetSpec) -> Job:
+def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
     """The job of a spec: opens the source.
 
+    Args:
+        source: rows from Python instead of the spec's source, see `concepts.sources.python`.
+
     Raises:
-        ConceptlibError: a concept without an overlay; a source that is not there, or is empty.
+        ConceptlibError: a concept without an overlay; a source or captioner that is not there, or is empty.
     """
     from conceptlib.concepts.sources import open_source
     from conceptlib.concepts.world import SIZE
@@ -172,8 +197,9 @@ def prepare(spec: DatasetSpec) -> Job:
     params = spec.params
     if not isinstance(params, Params):
         raise TypeError(f"icd.Params expected, not {type(params).__name__}")
-    source = open_source(
-        params.source,
+    overlays = tuple((concept, _overlay_of(concept)) for concept in spec.concepts)
+    opened = open_source(
+        params.source if source is None else source,
         seed=spec.seed,
         rows=params.rows,
         test_share=params.test_share,
@@ -183,8 +209,8 @@ def prepare(spec: DatasetSpec) -> Job:
         subset=params.source_subset,
         missing_captions=params.missing_captions,
     )
-    overlays = tuple((concept, _overlay_of(concept)) for concept in spec.concepts)
-    resolution = params.resolution or (SIZE if params.source == "world" else 512)
+    world = params.source == "world" and source is None
+    resolution = params.resolution or (SIZE if world else 512)
     drawn = {
         concept: {
             size: dataclasses.asdict(_ranges(name, getattr(params, name), size == "small"))
@@ -192,11 +218,23 @@ def prepare(spec: DatasetSpec) -> Job:
         }
         for concept, name in overlays
     }
+    lock: dict[str, Any] = {"resolution": resolution, "overlays": drawn}
+    captioner = None
+    if params.missing_captions not in ("skip", "keep"):
+        from conceptlib.concepts.captioner import Captioner
+
+        captioner = Captioner(params.missing_captions, params.max_pixels)
+        lock["captioner"] = captioner.lock()
+    how = params.model_dump(mode="json", exclude=_CHOICE)
     return Job(
-        source,
+        opened,
         Artist(params, spec.seed, overlays, resolution),
         params.shard_rows,
-        {"resolution": resolution, "overlays": drawn},
+        lock,
+        recipe=lock | {"seed": spec.seed, "concepts": list(spec.concepts), "params": how},
+        caption=captioner.rows if captioner else None,
+        duplicates=params.duplicates or ("off" if world else "train"),
+        max_distance=params.max_distance,
     )
 
 

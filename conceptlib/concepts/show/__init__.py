@@ -1,7 +1,7 @@
 """What is in a dataset, as a page: `conceptlib datasets show NAME`.
 
 A module here that is called like a builder shows that builder's datasets, by `page(artifact, options) -> Page`. Adding
-a file is enough; the datasets of other builders get the plain page below.
+a file is enough; the datasets of other builders get the page of pictures, `images`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ class Options:
     """What the user wants to see.
 
     n: how many examples; None: as many as the page thinks right. show_prompts: whether prompts that are meant to
-    provoke unsafe pictures are shown in clear.
+    provoke unsafe pictures are shown in clear. annotations: the annotation set whose boxes are drawn (name, name@id or
+    id); None: the exact ones, `truth`. sheet: where the contact sheet goes; None: below the store's `sheets/`.
     """
 
     n: int | None = None
     show_prompts: bool = False
+    annotations: str | None = None
+    sheet: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,14 @@ def show(ref: str | Path | Artifact, options: Options | None = None, *, store: S
     Raises:
         NotFound: no such dataset. ConceptlibError: it cannot be read.
     """
-    artifact = (store or Store()).get(ref, "dataset")
+    store = store or Store()
+    artifact = store.get(ref, "dataset")
     spec = artifact.lock.get("spec")
     builder = str(spec.get("builder", "")) if isinstance(spec, dict) else ""
     if builder not in PAGES:
-        return Page(artifact, head(artifact))
+        from conceptlib.concepts.show import images
+
+        return images.page(artifact, options or Options(), store)
     page: Page = PAGES.get(builder).page(artifact, options or Options())
     return page
 

@@ -242,3 +242,12 @@ def test_a_dataset_without_the_column_is_an_error(parquet: Path) -> None:
         list(open_source(str(parquet), image_column="picture", caption_column="title").items())
     with pytest.raises(ConceptlibError, match="cannot be opened"):
         list(open_source(str(parquet), image_column="picture", split="nope").items())
+
+
+def test_a_single_parquet_file_is_the_same_rows(parquet: Path) -> None:
+    (file,) = parquet.glob("*.parquet")
+    columns = {"image_column": "picture", "caption_column": "sentences"}
+    one, folder = (open_source(str(where), **columns) for where in (file, parquet))
+    assert isinstance(one, HubSource)
+    assert [i.fingerprint() for i in one.items()] == [i.fingerprint() for i in folder.items()]
+    assert one.lock() == folder.lock()

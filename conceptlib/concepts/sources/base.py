@@ -1,0 +1,166 @@
+"""What every source shares: its items, how a key decides a split, and what happens to pictures without captions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from PIL import Image
+
+from conceptlib.concepts import world
+from conceptlib.concepts.images import SUFFIXES, Reject
+from conceptlib.errors import ConceptlibError
+from conceptlib.store.hashing import digest, sha256_bytes, sha256_file
+
+CAPTION_COLUMNS = ("text", "caption", "prompt")
+IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
+MAX_FILE_BYTES = 256 << 20
+"""A picture's file inside an archive is not read beyond this."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row of a source, before its picture is loaded.
+
+    Args:
+        key: the row's name, unique in its source; what its random streams and its split depend on.
+        split: "train" or "test".
+        data: encoded bytes, a file, a scene of the world, or why there is no picture.
+        caption: None if there is none.
+        seed: the row's number in the world; None for pictures that were not made from a seed.
+        labels: the world's words by attribute; None for other sources.
+        machine_caption: the caption is a captioner's, not the source's.
+    """
+
+    key: str
+    split: str
+    data: bytes | Path | world.Scene | Reject
+    caption: str | None = None
+    seed: int | None = None
+    labels: dict[str, str] | None = None
+    machine_caption: bool = False
+
+    def load(self, size: int) -> bytes | Path | Image.Image:
+        """What `images.decode` takes; a scene is drawn at `size` px. Raises `Reject`."""
+        if isinstance(self.data, Reject):
+            raise self.data
+        return world.render(self.data, size) if isinstance(self.data, world.Scene) else self.data
+
+    def fingerprint(self) -> str:
+        """64 hex digits of what the source gave: picture, caption, seed and labels. Neither the split nor what a
+        captioner made of it counts.
+        """
+        data: Any
+        if isinstance(self.data, Reject):
+            data = ["reject", self.data.reason, self.data.detail]
+        elif isinstance(self.data, world.Scene):
+            data = ["scene", repr(self.data)]
+        else:
+            try:
+                data = sha256_bytes(self.data) if isinstance(self.data, bytes) else sha256_file(self.data)
+            except OSError as error:
+                data = ["unreadable", str(error.strerror)]
+        return digest([data, None if self.machine_caption else self.caption, self.seed, self.labels])
+
+
+class Source(Protocol):
+    """Something that rows come from."""
+
+    total: int | None
+    """How many rows there are; None if nobody knows before the end."""
+    ignored: int
+    """How many files are there that are no pictures by their names."""
+
+    def lock(self) -> dict[str, Any]:
+        """What decides its rows: the same lock, the same rows."""
+        ...
+
+    def items(self) -> Iterator[Item]:
+        """The rows, from the first; may be called again."""
+        ...
+
+
+def captioned(item: Item, missing: str) -> Item:
+    """The item as the policy for missing captions wants it: "skip" rejects it, any other keeps it. A picture that
+    cannot be had says that first.
+    """
+    if item.caption or isinstance(item.data, Reject):
+        return item
+    if missing == "skip":
+        return replace(item, data=Reject("no-caption", "missing_captions=keep uses such pictures too"), caption=None)
+    return replace(item, caption=None)
+
+
+def split_of(key: str, test_share: float) -> str:
+    """By the key alone: a picture stays in its split whatever is added to its folder."""
+    return "test" if int(sha256_bytes(key.encode())[:13], 16) / 16**13 < test_share else "train"
+
+
+def key_of(path: PurePosixPath) -> str:
+    """A path as text that any file can hold: names that are no UTF-8 get escapes."""
+    return os.fsencode(str(path)).decode("utf-8", "backslashreplace")
+
+
+def is_picture(name: str) -> bool:
+    """By the ending of a file's name."""
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def caption_in(fields: Mapping[str, Any], column: str | None) -> str | None:
+    """The caption among named fields: of `column`, else of the first usual one that is there and not empty."""
+    for name in CAPTION_COLUMNS if column is None else (column,):
+        value = fields.get(name)
+        value = next(iter(value), None) if isinstance(value, list) else value  # several a picture: the first
+        if value is not None and str(value).strip():
+            return str(value).strip()
+    return None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of somebody else's error."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def listing(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Files and folders of a folder, sorted; hidden ones and linked folders (they may lead in circles) are left out."""
+    try:
+        entries = sorted(folder.iterdir(), key=lambda p: p.name)
+    except OSError as error:
+        raise ConceptlibError(f"the folder cannot be read: {error.strerror}", where=str(folder)) from error
+    shown = [p for p in entries if not p.name.startswith(".")]
+    return [p for p in shown if not p.is_dir()], [p for p in shown if p.is_dir() and not p.is_symlink()]
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, in the order of `listing`."""
+    files, folders = listing(folder)
+    yield from files
+    for child in folders:
+        yield from walk(child)
+
+
+def hash_files(folder: Path, paths: Iterable[Path]) -> str:
+    """One digest of files by path and content; unreadable ones count by name."""
+
+    def entry(path: Path) -> tuple[str, str]:
+        try:
+            return key_of(PurePosixPath(path.relative_to(folder).as_posix())), sha256_file(path)
+        except OSError:
+            return key_of(PurePosixPath(path.relative_to(folder).as_posix())), "unreadable"
+
+    with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock
+        return digest(dict(pool.map(entry, paths)))
+
+
+def require_rows(items: Iterator[Item], rows: int | None, where: object, what: str) -> int:
+    """How many items there are, at most `rows`. Raises `ConceptlibError` if none."""
+    count = sum(1 for _ in islice(items, rows))
+    if not count:
+        hint = f"files are known by their names: {', '.join(sorted(SUFFIXES))}"
+        raise ConceptlibError(f"there are no pictures in the {what}", where=str(where), hint=hint)
+    return count

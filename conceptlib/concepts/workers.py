@@ -1,0 +1,91 @@
+"""Rows through worker processes: in order, a bounded number on their way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from typing import Any
+
+from conceptlib.concepts.builders import Outcome
+from conceptlib.errors import ConceptlibError
+
+CHUNK = 16
+
+
+def count_workers(workers: int | None, rows: int) -> int:
+    """Processes to start: starting one costs about a second, which a few hundred rows are not worth.
+
+    Args:
+        workers: what was asked for; None to choose.
+        rows: how many there are; 0 if nobody knows.
+    """
+    if workers is not None:
+        if workers < 1:
+            raise ConceptlibError(f"there cannot be {workers} workers", where="workers", hint="1 or more")
+        return workers
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if 0 < rows <= 400 else min(processors, 8)
+
+
+def outcomes(rows: Iterable[Any], draw: Callable[[Any], Any], workers: int) -> Iterator[Any]:
+    """`draw` of every row, in order; a row that is an `Outcome` already passes as it is. At most a few chunks a worker
+    are on their way, so memory does not grow with their number.
+
+    Raises:
+        ConceptlibError: a worker ended abruptly.
+    """
+    if workers == 1:
+        yield from (row if isinstance(row, Outcome) else draw(row) for row in rows)
+        return
+    rest = iter(rows)
+    chunks = iter(lambda: tuple(islice(rest, CHUNK)), ())
+    # spawn: forking a process that runs threads (torch, Arrow) may deadlock.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker, initargs=(draw,))
+    try:
+        waiting: deque[tuple[tuple[Any, ...], Future[list[Any]]]] = deque()
+
+        def submit(chunk: tuple[Any, ...]) -> None:
+            waiting.append((chunk, pool.submit(_work, [row for row in chunk if not isinstance(row, Outcome)])))
+
+        for chunk in islice(chunks, 2 * workers):
+            submit(chunk)
+        while waiting:
+            done, future = waiting.popleft()
+            drawn = iter(future.result())
+            if (chunk := next(chunks, ())) != ():
+                submit(chunk)
+            yield from (row if isinstance(row, Outcome) else next(drawn) for row in done)
+    except BrokenProcessPool as error:
+        raise ConceptlibError(
+            "a worker process ended abruptly",
+            where="build",
+            hint="out of memory? try fewer workers. A script that calls build() needs `if __name__ == '__main__':`",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_draw: Callable[[Any], Any] | None = None
+
+
+def _start_worker(draw: Callable[[Any], Any]) -> None:
+    global _draw
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    _draw = draw
+    parent = parent_process()
+    if parent is not None:  # a parent that is killed outright tells nobody, and its workers would wait for ever
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
+def _work(rows: Sequence[Any]) -> list[Any]:
+    if _draw is None:
+        raise RuntimeError("the worker was not started by _start_worker")
+    return [_draw(row) for row in rows]

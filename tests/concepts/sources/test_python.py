@@ -1,0 +1,115 @@
+"""Rows from Python: every shape of row, one pass over a generator, a lock that is what was yielded."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import conceptlib
+from conceptlib.concepts.images import Reject, decode
+from conceptlib.concepts.sources import Item, open_source
+from conceptlib.concepts.tables import ImageTable
+from conceptlib.errors import ConceptlibError
+from conceptlib.store import Store
+
+
+def noise(seed: int) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).resize((64, 48), Image.Resampling.BICUBIC)
+
+
+def read(rows: Any, **options: Any) -> list[Item]:
+    return list(open_source(rows, **options).items())
+
+
+def test_every_shape_of_row(tmp_path: Path) -> None:
+    image = noise(0)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    image.save(tmp_path / "a.png")
+    rows: list[Any] = [
+        {"image": image, "text": " eine Überschrift "},
+        {"jpg": buffer.getvalue(), "caption": ["first", "second"], "__key__": "k"},
+        {"image": {"bytes": buffer.getvalue(), "path": None}, "prompt": "p", "image_id": 7},
+        (tmp_path / "a.png", "from a file"),
+        (str(tmp_path / "a.png"), None),
+        np.asarray(image),
+        image.convert("CMYK"),
+    ]
+    found = read(rows, missing_captions="keep")
+    assert [item.key for item in found] == ["row-00000000", "k", "7", *(f"row-{k:08d}" for k in range(3, 7))]
+    assert [item.caption for item in found] == ["eine Überschrift", "first", "p", "from a file", None, None, None]
+    for item in found[:6]:
+        assert np.array_equal(np.asarray(decode(item.data)), np.asarray(image))  # type: ignore[arg-type]
+    skipped = [item.data for item in read(rows)]
+    assert [d.reason for d in skipped if isinstance(d, Reject)] == ["no-caption"] * 3
+    named = read([{"pixels": image, "title": "t"}], image_column="pixels", caption_column="title")
+    assert named[0].caption == "t"
+
+
+def test_a_file_that_is_not_there_is_a_reject(tmp_path: Path) -> None:
+    (item,) = read([(tmp_path / "no.png", "x")])
+    assert isinstance(item.data, Reject) and item.data.reason == "missing-file"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "yields nothing"),
+        ([(noise(0), "a"), (noise(1), 3)], r"no pair.*row 1"),
+        ([{"text": "x", "pixels": 1}], r"no picture.*row 0.*one of text, pixels"),
+        ([np.zeros((4, 4), np.float32)], r"float32 \(4, 4\).*row 0"),
+        ([3], "the picture is of type int"),
+        ([{"image": noise(0), "id": "a"}, {"image": noise(1), "id": "a"}], r"'a' came before.*row 1"),
+    ],
+)
+def test_rows_of_another_shape_are_errors_with_their_number(rows: list[Any], message: str) -> None:
+    with pytest.raises(ConceptlibError, match=message):
+        read(rows)
+
+
+def test_the_lock_is_what_was_yielded_in_its_order() -> None:
+    rows = [(noise(k), f"row {k}") for k in range(3)]
+    lock = open_source(iter(rows)).lock()
+    assert open_source(rows).lock() == lock
+    assert open_source(rows[::-1]).lock() != lock
+    assert open_source([*rows[:2], (rows[2][0], "another")]).lock() != lock
+    assert open_source([*rows[:2], (noise(9), "row 2")]).lock() != lock
+
+
+def test_a_dataset_from_a_generator_is_read_once_and_found_again() -> None:
+    yielded = 0
+
+    def rows() -> Iterator[tuple[Image.Image, str]]:
+        nonlocal yielded
+        for k in range(8):
+            yielded += 1
+            yield noise(k), f"picture {k}"
+
+    first = conceptlib.build("icd-qr", source=rows(), overrides=["resolution=64"], workers=1)
+    assert yielded == 8 and first.info["written"] == 8
+    again = conceptlib.build("icd-qr", source=list(rows()), overrides=["resolution=64"], workers=1)
+    assert again == first and len(Store().list("dataset")) == 1
+    captions = {row["caption"] for row in ImageTable(first).rows(columns=["caption"])}
+    assert captions == {f"picture {k}" for k in range(8)}
+    fewer = conceptlib.build("icd-qr", source=rows(), overrides=["resolution=64", "rows=4"], workers=1)
+    assert fewer.info["written"] == 4 and fewer.info["reused"] == 4
+
+
+def test_the_spool_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    source = open_source([(noise(0), "x")])
+    assert len(list(tmp_path.glob("conceptlib-rows-*"))) == 1
+    del source
+    assert not list(tmp_path.glob("conceptlib-rows-*"))
+
+
+def test_a_builder_without_rows_from_python_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConceptlibError, match="icd-zip takes no rows from Python"):
+        conceptlib.build("icd-public", source=[noise(0)])
