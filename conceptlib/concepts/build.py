@@ -114,12 +114,13 @@ def truth_of(dataset: Artifact, store: Store | None = None) -> Artifact:
 
 
 def _portable(resolved: dict[str, Any]) -> dict[str, Any]:
-    """A resolved spec without the place of the user's folder: its content is in the lock, and its path is nobody's
-    business."""
+    """A resolved spec without the places of the user's folders: their content is in the lock, and their paths are
+    nobody's business."""
     params = dict(resolved["params"])
-    source = params.get("source")
-    if isinstance(source, str) and Path(source).expanduser().is_dir():
-        params["source"] = Path(source).expanduser().resolve().name
+    for name in ("source", "fonts"):
+        folder = params.get(name)
+        if isinstance(folder, str) and Path(folder).expanduser().is_dir():
+            params[name] = Path(folder).expanduser().resolve().name
     return resolved | {"params": params}
 
 
@@ -289,7 +290,7 @@ class _Shard:
         if outcome.row is None or outcome.truth is None:
             record["rejects"].update(reject["reason"] for reject in outcome.rejects)
             return
-        row, found = outcome.row, AnnotationTable.row(outcome.row, outcome.truth)
+        row, found = outcome.row, AnnotationTable.row(outcome.row, outcome.truth, outcome.marks)
         self._writer(any(name in row for name in LABELS)).add(row)
         self._truth.add(found)
         record["overlay_rejects"].update(reject["reason"] for reject in outcome.rejects)
@@ -297,7 +298,10 @@ class _Shard:
         record["polluted_images"] += bool(found["labels"])
         record["polluted"].update(set(found["labels"]))
         # A thousandth of a pixel: the same on machines whose sines differ in the last bit.
+        # Areas follow from the rest, and so do not make another truth; parts do not.
         geometry = [found["labels"], found["payloads"], _rounded([found["boxes"], found["quads"], found["visible"]])]
+        if any(found["parts"] or ()):
+            geometry.append(_rounded([[list(part.values()) for part in parts] for parts in found["parts"]]))
         self._lines.append((row["image_id"], row["image_sha256"], [row["caption"], geometry]))
 
     def close(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from conceptlib.concepts.overlays import Mark
     from conceptlib.concepts.sources import Item, Source
     from conceptlib.geometry import Detections
 
@@ -28,6 +29,7 @@ class Outcome:
         row: the dataset row (`tables.image_row`), or None if the item was rejected.
         truth: exactly what was drawn over the picture; None if rejected.
         rejects: `{"reason", "detail"}` and more: of the item if there is no row, else of an overlay that was not drawn.
+        marks: what was drawn, one a detection of `truth`: their areas and parts belong to the truth as well.
     """
 
     key: str
@@ -35,6 +37,7 @@ class Outcome:
     row: dict[str, Any] | None
     truth: Detections | None
     rejects: tuple[dict[str, str], ...] = ()
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True)
