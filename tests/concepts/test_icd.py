@@ -282,6 +282,8 @@ def test_the_ranges_of_a_spec_are_the_overlays_own() -> None:
 def test_ranges_given_for_some_kinds_leave_the_others() -> None:
     (layer,) = artist("text.size={sign: [0.2, 0.2]}", name="icd-text").layers
     assert layer.normal.size == {**text.SIZES, "sign": (0.2, 0.2)}
+    assert layer.small.size == {**dict.fromkeys((*text.KINDS, "plain"), text.WORLD.size), "sign": (0.2, 0.2)}
+    assert build("icd-text", overrides=["rows=6", "rate=1", "text.size={sign: [0.2, 0.2]}"], workers=1).info["polluted"]
 
 
 @pytest.mark.parametrize("name", ["icd-watermark-photos", "icd-text-photos"])

@@ -242,20 +242,22 @@ def _layer(concept: str, params: Params, fonts: tuple[Font, ...]) -> Layer:
     presets = [overlay.WORLD, getattr(overlay, f"{name.capitalize()}Params")()]
     if hasattr(presets[0], "fonts"):
         given["fonts"] = fonts
-    small, normal = (dataclasses.replace(preset, **_by_kind(preset, given)) for preset in presets)
+    kinds = (*getattr(overlay, "KINDS", ()), "plain")
+    small, normal = (dataclasses.replace(preset, **_by_kind(preset, given, kinds)) for preset in presets)
     rate = params.rate[concept] if isinstance(params.rate, dict) else params.rate
     count = params.count[concept] if isinstance(params.count, dict) else params.count
     return Layer(concept, name, rate, count, small, normal)
 
 
-def _by_kind(preset: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """What was given, with the preset's ranges for the kinds that a mapping leaves out."""
-    return {
-        key: {**getattr(preset, key), **value}
-        if isinstance(value, dict) and isinstance(getattr(preset, key), Mapping)
-        else value
-        for key, value in given.items()
-    }
+def _by_kind(preset: Any, given: dict[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
+    """What was given, with the preset's range for the kinds that a mapping leaves out."""
+    whole = {}
+    for key, value in given.items():
+        default = getattr(preset, key)
+        if isinstance(value, Mapping):
+            value = (dict(default) if isinstance(default, Mapping) else dict.fromkeys(kinds, default)) | dict(value)
+        whole[key] = value
+    return whole
 
 
 def _plain(ranges: Any) -> dict[str, Any]:
