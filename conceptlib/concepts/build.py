@@ -142,7 +142,7 @@ def _portable(resolved: dict[str, Any]) -> dict[str, Any]:
     nobody's business.
     """
     params = dict(resolved["params"])
-    for name in ("source", "missing_captions", "file"):
+    for name in ("source", "fonts", "missing_captions", "file"):
         value = params.get(name)
         if isinstance(value, str) and Path(value).expanduser().exists():
             params[name] = Path(value).expanduser().resolve().name

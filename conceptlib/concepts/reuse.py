@@ -19,7 +19,7 @@ from conceptlib import __version__
 from conceptlib.concepts.builders import Outcome
 from conceptlib.concepts.rows import Rows
 from conceptlib.concepts.sources import Item
-from conceptlib.concepts.tables import AnnotationTable, ImageTable
+from conceptlib.concepts.tables import ImageTable
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import Artifact, Store
 from conceptlib.store.hashing import digest, sha256_bytes
@@ -70,10 +70,9 @@ class Earlier:
         whole = sha256_bytes(row["image"]["bytes"]) == row["image_sha256"]
         if (inputs["image_id"], inputs["input"], row["image_id"]) != (item.key, fingerprint, item.key) or not whole:
             return None
-        truth = None if self._truth is None else AnnotationTable.detections(self._truth[position])
-        return Outcome(
-            item.key, item.split, row, truth, input=fingerprint, machine_caption=bool(inputs["machine_caption"])
-        )
+        known = None if self._truth is None else self._truth[position]
+        captioned = bool(inputs["machine_caption"])
+        return Outcome(item.key, item.split, row, None, known=known, input=fingerprint, machine_caption=captioned)
 
 
 def find_earlier(store: Store, name: str, recipe: str, exact: bool) -> Earlier | None:

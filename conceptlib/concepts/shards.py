@@ -23,6 +23,7 @@ from conceptlib.concepts.tables import (
     image_schema,
     shard_name,
 )
+from conceptlib.geometry import Detections
 from conceptlib.store.files import atomic_path, atomic_write
 from conceptlib.store.hashing import digest
 
@@ -177,16 +178,19 @@ class _Shard:
         self._inputs.add({"image_id": outcome.key, "input": kept, "machine_caption": outcome.machine_caption})
         geometry: list[Any] = list(outcome.concepts)
         concepts = set(outcome.concepts)
-        if self._truth is not None and outcome.truth is not None:
-            found = AnnotationTable.row(row, outcome.truth)
+        if self._truth is not None and (outcome.truth is not None or outcome.known is not None):
+            found = outcome.known or AnnotationTable.row(row, outcome.truth or Detections.empty(), outcome.marks)
             self._truth.add(found)
             concepts |= set(found["labels"])
-            # A thousandth of a pixel: the same on machines whose sines differ in the last bit.
+            # A thousandth of a pixel: the same on machines whose sines differ in the last bit. Areas follow from the
+            # rest, and so do not make another truth; parts do not.
             geometry = [
                 found["labels"],
                 found["payloads"],
                 _rounded([found["boxes"], found["quads"], found["visible"]]),
             ]
+            if any(found["parts"] or ()):
+                geometry.append(_rounded([[list(part.values()) for part in parts] for parts in found["parts"]]))
         record["overlay_rejects"].update(reject["reason"] for reject in outcome.rejects)
         record["written"] += 1
         record["polluted_images"] += bool(concepts)

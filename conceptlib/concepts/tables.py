@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from conceptlib.concepts.overlays import Mark, Part
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
 from conceptlib.store.files import atomic_path
@@ -36,6 +37,7 @@ GROUP_BYTES = 64 << 20
 SHARD_BYTES = 500 << 20
 LABELS = ("object", "colour", "background", "style")
 
+_PART = pa.struct([("kind", pa.string()), ("text", pa.string()), ("quad", pa.list_(pa.float32(), 8))])
 _SHARD = re.compile(r"^(?P<split>[a-z][a-z0-9_]*)-(?P<index>\d{5})-of-(?P<total>\d{5})\.parquet$")
 _SPLIT_ORDER = ("train", "validation", "test")
 
@@ -82,6 +84,8 @@ def annotation_schema() -> pa.Schema:
                 ("quads", pa.list_(pa.list_(pa.float32(), 8))),
                 ("payloads", pa.list_(pa.string())),
                 ("visible", pa.list_(pa.float32())),
+                ("areas", pa.list_(pa.int32())),
+                ("parts", pa.list_(pa.list_(_PART))),
             ]
         )
     )
@@ -342,10 +346,14 @@ class AnnotationTable(Table):
     """
 
     @staticmethod
-    def row(image: Mapping[str, Any], detections: Detections) -> dict[str, Any]:
+    def row(image: Mapping[str, Any], detections: Detections, marks: Sequence[Mark] = ()) -> dict[str, Any]:
         """A row for `write`: what was found in the image of a dataset row (its id, sha256, width and height are taken
-        over)."""
+        over).
+
+        marks: where the overlays' own marks are known, one a detection: their areas and parts.
+        """
         found = detections
+        exact = bool(marks) or not len(found)
         return {
             "image_id": image["image_id"],
             "image_sha256": image["image_sha256"],
@@ -357,6 +365,8 @@ class AnnotationTable(Table):
             "quads": None if found.quads is None else found.quads.reshape(-1, 8).tolist(),
             "payloads": None if found.payloads is None else list(found.payloads),
             "visible": None if found.visible is None else found.visible.tolist(),
+            "areas": [mark.area for mark in marks] if exact else None,
+            "parts": [[_part(part) for part in mark.parts] for mark in marks] if exact else None,
         }
 
     @staticmethod
@@ -380,6 +390,16 @@ class AnnotationTable(Table):
             visible=None if visible is None else np.asarray(visible, np.float32),
         )
 
+    @staticmethod
+    def parts(row: Mapping[str, Any]) -> list[tuple[Part, ...]]:
+        """The row's parts (lines, words, repeats), a tuple a detection: empty ones where none are known."""
+        return [
+            tuple(
+                Part(part["kind"], part["text"], np.asarray(part["quad"], np.float32).reshape(4, 2)) for part in parts
+            )
+            for parts in row.get("parts") or [()] * len(row["boxes"])
+        ]
+
     def by_image(self, split: str | None = None) -> dict[str, Detections]:
         """Detections by image id, of one split or all. Raises `ConceptlibError` if an id comes twice."""
         found: dict[str, Detections] = {}
@@ -388,6 +408,10 @@ class AnnotationTable(Table):
                 raise ConceptlibError(f"image id {row['image_id']!r} comes twice", where=str(self.path))
             found[row["image_id"]] = self.detections(row)
         return found
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {"kind": part.kind, "text": part.text, "quad": part.quad.reshape(8).tolist()}
 
 
 def _open(path: Path) -> pq.ParquetFile:
@@ -421,8 +445,10 @@ def with_features(schema: pa.Schema) -> pa.Schema:
 
 def _feature(field: pa.Field) -> dict[str, Any]:
     kind = field.type
-    if pa.types.is_struct(kind):
+    if pa.types.is_struct(kind) and kind != _PART:
         return {"_type": "Image"}
+    if pa.types.is_struct(kind):
+        return {part.name: _feature(part) for part in kind}
     if pa.types.is_fixed_size_list(kind):
         return {"feature": _feature(kind.value_field), "length": kind.list_size, "_type": "List"}
     if pa.types.is_list(kind):

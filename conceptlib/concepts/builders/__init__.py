@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    from conceptlib.concepts.overlays import Mark
     from conceptlib.concepts.sources import Item, Source
     from conceptlib.geometry import Detections
     from conceptlib.store import Artifact, Draft
@@ -36,6 +37,8 @@ class Outcome:
         row: the dataset row (`tables.image_row`), or None if the item was rejected.
         truth: exactly what was drawn over the picture; None if rejected, or if the job is not `exact`.
         rejects: `{"reason", "detail"}` and more: of the item if there is no row, else of an overlay that was not drawn.
+        marks: what was drawn, one a detection of `truth`: their areas and parts belong to the truth as well.
+        known: the truth's row as an earlier build wrote it, instead of `truth` and `marks`.
         concepts: what the picture is known to show beside the truth's labels.
         input: the item's fingerprint, if a later build may use the row again.
         machine_caption: the caption is a captioner's.
@@ -46,6 +49,8 @@ class Outcome:
     row: dict[str, Any] | None
     truth: Detections | None
     rejects: tuple[dict[str, str], ...] = ()
+    marks: tuple[Mark, ...] = ()
+    known: Mapping[str, Any] | None = None
     concepts: tuple[str, ...] = ()
     input: str | None = None
     machine_caption: bool = False

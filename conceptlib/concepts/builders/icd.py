@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from conceptlib.concepts.builders import Job, Outcome
+from conceptlib.concepts.builders._icd_ranges import QrRanges, TextRanges, WatermarkRanges
 from conceptlib.errors import ConceptlibError, did_you_mean
-from conceptlib.specs.params import FloatRange, Fraction, IntRange, PositiveFloat, PositiveInt, within
+from conceptlib.specs.params import Fraction, IntRange, PositiveInt, within
 from conceptlib.specs.params import Params as BaseParams
 from conceptlib.specs.registry import Registry
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from conceptlib.concepts.drawing.fonts import Font
     from conceptlib.concepts.overlays import Mark
     from conceptlib.concepts.sources import Item
     from conceptlib.specs.schema import DatasetSpec
@@ -40,27 +42,7 @@ SMALL_SIDE = 128
 """Pictures with a shorter side than this, in pixels, take an overlay's preset for small pictures (`WORLD` in its
 module)."""
 
-
-class QrRanges(BaseParams):
-    """What a QR code is drawn from: each uniformly from its range or list.
-
-    A field left out is a preset's: for pictures below 128 px that of the embedded world (version 1, one pixel a
-    module), for others versions 1 to 10 at 16-42 % of the short side. See `overlays.qr.QrParams` for the fields.
-    """
-
-    modes: Annotated[tuple[Literal["numeric", "alphanumeric", "byte", "kanji"], ...] | None, Field(min_length=1)] = None
-    error_levels: Annotated[tuple[Literal["L", "M", "Q", "H"], ...] | None, Field(min_length=1)] = None
-    version: Annotated[IntRange, within(1, 10)] | None = None
-    size: Annotated[FloatRange, within(0.01, 2)] | None = None
-    min_module: PositiveFloat | None = None
-    quiet_zone: Annotated[IntRange, within(0, 16)] | None = None
-    rotation: Annotated[FloatRange, within(-360, 360)] | None = None
-    opacity: Annotated[FloatRange, within(0, 1)] | None = None
-    dark: Annotated[IntRange, within(0, 255)] | None = None
-    light: Annotated[IntRange, within(0, 255)] | None = None
-    overhang: Fraction | None = None
-    place: Literal["anywhere", "corners"] | None = None
-    jitter: Fraction | None = None
+Count = Annotated[IntRange, within(1, 50)]
 
 
 Side = Annotated[int, Field(ge=16, le=8192)]
@@ -82,7 +64,11 @@ class Params(BaseParams):
         scale), `pad` (the whole picture in a square, white beside it), `max-side` (longer side at most `resolution`),
         `buckets` (the nearest in shape of `buckets`) or `none`.
     buckets: widths and heights in pixels; null: those of SDXL's training, scaled to `resolution`.
-    rate: share of pictures that carry a concept, for each concept of the spec by itself.
+    rate: share of pictures that carry a concept, for each concept of the spec by itself: one number, or one a concept.
+    count: how many overlays of a concept such a picture carries, [least, most]: one range, or one a concept.
+    qr, watermark, text: what the overlays are drawn from.
+    fonts: `default` (Pillow's own, the same everywhere), `system`, or a folder of fonts. Fonts decide the pictures, so
+        the dataset's lock has their hashes.
     formats, quality: how a picture is stored, polluted or not: one of the formats, at a JPEG or WebP quality from the
         range.
     missing_captions: `skip` such pictures, `keep` them without a caption, or a captioner: an image-to-text model's Hub
@@ -98,8 +84,12 @@ class Params(BaseParams):
     resolution: Side | None = None
     resize: Literal["fit", "crop", "pad", "max-side", "buckets", "none"] = "fit"
     buckets: Annotated[tuple[Side2, ...], Field(min_length=1)] | None = None
-    rate: Fraction = 0.5
+    rate: Fraction | dict[str, Fraction] = 0.5
+    count: Count | dict[str, Count] = (1, 1)
     qr: QrRanges = QrRanges()
+    watermark: WatermarkRanges = WatermarkRanges()
+    text: TextRanges = TextRanges()
+    fonts: Annotated[str, Field(min_length=1)] = "default"
     formats: Annotated[tuple[Literal["jpeg", "png", "webp"], ...], Field(min_length=1)] = ("jpeg",)
     quality: Annotated[IntRange, within(1, 100)] = (85, 97)
     image_column: str | None = None
@@ -115,19 +105,37 @@ class Params(BaseParams):
 
 
 @dataclass(frozen=True)
+class Layer:
+    """One overlay of the spec.
+
+    Args:
+        concept, name: the concept and the overlay module's name.
+        rate: share of pictures that carry it. count: how many each of these carries, [least, most].
+        small, normal: the overlay's own parameters, for pictures below `SMALL_SIDE` and for others.
+    """
+
+    concept: str
+    name: str
+    rate: float
+    count: tuple[int, int]
+    small: Any
+    normal: Any
+
+
+@dataclass(frozen=True)
 class Artist:
     """Draws rows: loads a picture, lays the overlays over it, encodes it. Holds no picture; can be pickled.
 
     Args:
         params: of the spec.
         seed: of the spec.
-        overlays: concept name and overlay module's name, in the order in which they are drawn.
+        layers: in the order in which they are drawn.
         resolution: pixels.
     """
 
     params: Params
     seed: int
-    overlays: tuple[tuple[str, str], ...]
+    layers: tuple[Layer, ...]
     resolution: int
 
     def __call__(self, item: Item) -> Outcome:
@@ -151,24 +159,37 @@ class Artist:
         form = p.formats[int(rng.integers(len(p.formats)))]
         data = encode(image, form, int(rng.integers(p.quality[0], p.quality[1] + 1)))
         row = image_row(item.key, data, caption=item.caption, seed=item.seed, size=image.size, **(item.labels or {}))
-        return Outcome(item.key, item.split, row, _detections(marks), tuple(rejects))
+        return Outcome(item.key, item.split, row, _detections(marks), tuple(rejects), tuple(marks))
 
     def _pollute(self, key: str, image: Image.Image) -> tuple[Image.Image, list[Mark], list[dict[str, str]]]:
-        marks, rejects = [], []
-        for concept, name in self.overlays:
-            rng = self._stream(key, concept)
-            if rng.random() >= self.params.rate:
-                continue
-            ranges = _ranges(name, getattr(self.params, name), min(image.size) < SMALL_SIDE)
-            polluted, mark = getattr(_overlay(name), f"draw_{name}")(image, rng, ranges)
-            # Half a percent for rounding. What is cut off beyond the overhang that was asked for is no code any more.
-            if mark.visible >= (1 - getattr(ranges, "overhang", 0.5)) ** 2 - 0.005:
-                image = polluted
-                marks.append(mark)
-            else:
-                detail = f"{mark.visible:.0%} of it would be inside a picture of {image.width}x{image.height} px"
-                rejects.append({"reason": "overlay-does-not-fit", "concept": concept, "detail": detail})
-        return image, marks, rejects
+        from conceptlib.concepts.overlays import occlude
+
+        marks: list[Mark] = []
+        rejects = []
+        for layer in self.layers:
+            ranges = layer.small if min(image.size) < SMALL_SIDE else layer.normal
+            draw = getattr(_overlay(layer.name), f"draw_{layer.name}")
+            for rng in self._streams(key, layer):
+                polluted, mark = draw(image, rng, ranges)
+                # Half a percent for rounding. What is cut off beyond the overhang that was asked for is no code any
+                # more.
+                if mark.visible >= (1 - ranges.overhang) ** 2 - 0.005:
+                    image = polluted
+                    marks.append(mark)
+                else:
+                    detail = f"{mark.visible:.0%} of it would be inside a picture of {image.width}x{image.height} px"
+                    rejects.append({"reason": "overlay-does-not-fit", "concept": layer.concept, "detail": detail})
+        return image, occlude(marks), rejects
+
+    def _streams(self, key: str, layer: Layer) -> Iterator[np.random.Generator]:
+        """A random stream for each overlay that the row carries: of more, the first are the same."""
+        first = self._stream(key, layer.concept)
+        if first.random() >= layer.rate:
+            return
+        least, most = layer.count
+        count = int(self._stream(key, f"{layer.concept}/count").integers(least, most + 1))
+        for k in range(count):
+            yield first if k == 0 else self._stream(key, f"{layer.concept}/{k}")
 
     def _stream(self, key: str, purpose: str) -> np.random.Generator:
         """The random stream of one row for one purpose: by the spec's seed, the row's key and the purpose's name."""
@@ -191,13 +212,14 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
     Raises:
         ConceptlibError: a concept without an overlay; a source or captioner that is not there, or is empty.
     """
+    from conceptlib.concepts.drawing.fonts import find_fonts
+    from conceptlib.concepts.drawing.sketch import can_write, unwritable
     from conceptlib.concepts.sources import open_source
     from conceptlib.concepts.world import SIZE
 
     params = spec.params
     if not isinstance(params, Params):
         raise TypeError(f"icd.Params expected, not {type(params).__name__}")
-    overlays = tuple((concept, _overlay_of(concept)) for concept in spec.concepts)
     opened = open_source(
         params.source if source is None else source,
         seed=spec.seed,
@@ -211,14 +233,17 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
     )
     world = params.source == "world" and source is None
     resolution = params.resolution or (SIZE if world else 512)
-    drawn = {
-        concept: {
-            size: dataclasses.asdict(_ranges(name, getattr(params, name), size == "small"))
-            for size in ("small", "normal")
-        }
-        for concept, name in overlays
-    }
+    for name in ("rate", "count"):
+        _check_concepts(name, getattr(params, name), spec.concepts)
+    fonts = find_fonts(params.fonts)
+    layers = tuple(_layer(concept, params, fonts.fonts) for concept in spec.concepts)
+    drawn = {layer.concept: {"small": _plain(layer.small), "normal": _plain(layer.normal)} for layer in layers}
     lock: dict[str, Any] = {"resolution": resolution, "overlays": drawn}
+    for layer in layers:
+        if hasattr(layer.normal, "fonts"):
+            lock["fonts"] = fonts.lock()
+            if not any(can_write(font, layer.normal.words, layer.normal.scripts) for font in fonts.fonts):
+                raise unwritable()
     captioner = None
     if params.missing_captions not in ("skip", "keep"):
         from conceptlib.concepts.captioner import Captioner
@@ -228,7 +253,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
     how = params.model_dump(mode="json", exclude=_CHOICE)
     return Job(
         opened,
-        Artist(params, spec.seed, overlays, resolution),
+        Artist(params, spec.seed, layers, resolution),
         params.shard_rows,
         lock,
         recipe=lock | {"seed": spec.seed, "concepts": list(spec.concepts), "params": how},
@@ -236,6 +261,52 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
         duplicates=params.duplicates or ("off" if world else "train"),
         max_distance=params.max_distance,
     )
+
+
+def _check_concepts(field: str, value: Any, concepts: Sequence[str]) -> None:
+    """Where rates or counts are given one a concept, they are those of the spec's concepts."""
+    if isinstance(value, Mapping) and (wrong := set(value) ^ set(concepts)):
+        name = min(wrong)
+        raise ConceptlibError(
+            f"{name!r} is none of the spec's concepts" if name in value else f"{name!r} is missing",
+            where=f"params.{field}",
+            hint=f"one number for all, or one each: {', '.join(concepts)}",
+        )
+
+
+def _layer(concept: str, params: Params, fonts: tuple[Font, ...]) -> Layer:
+    """The overlay of a concept: the preset of each picture size, and over it what the spec gives."""
+    name = _overlay_of(concept)
+    overlay = _overlay(name)
+    given = getattr(params, name).model_dump(exclude_none=True)
+    presets = [overlay.WORLD, getattr(overlay, f"{name.capitalize()}Params")()]
+    if hasattr(presets[0], "fonts"):
+        given["fonts"] = fonts
+    kinds = (*getattr(overlay, "KINDS", ()), "plain")
+    small, normal = (dataclasses.replace(preset, **_by_kind(preset, given, kinds)) for preset in presets)
+    rate = params.rate[concept] if isinstance(params.rate, dict) else params.rate
+    count = params.count[concept] if isinstance(params.count, dict) else params.count
+    return Layer(concept, name, rate, count, small, normal)
+
+
+def _by_kind(preset: Any, given: dict[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
+    """What was given, with the preset's range for the kinds that a mapping leaves out."""
+    whole = {}
+    for key, value in given.items():
+        default = getattr(preset, key)
+        if isinstance(value, Mapping):
+            value = (dict(default) if isinstance(default, Mapping) else dict.fromkeys(kinds, default)) | dict(value)
+        whole[key] = value
+    return whole
+
+
+def _plain(ranges: Any) -> dict[str, Any]:
+    """Parameters as the lock has them: fonts are named there once, by their hashes."""
+    return {
+        field.name: dict(value) if isinstance(value := getattr(ranges, field.name), Mapping) else value
+        for field in dataclasses.fields(ranges)
+        if field.name != "fonts"
+    }
 
 
 def _overlay_of(concept: str) -> str:
@@ -251,14 +322,6 @@ def _overlay_of(concept: str) -> str:
 @functools.cache
 def _overlay(name: str) -> ModuleType:
     return OVERLAYS.get(name)
-
-
-@functools.lru_cache(maxsize=64)
-def _ranges(name: str, given: BaseParams, small: bool) -> Any:
-    """The overlay's own parameters: the preset of the picture's size, and over it what the spec gives."""
-    overlay = _overlay(name)
-    preset = overlay.WORLD if small else getattr(overlay, f"{name.capitalize()}Params")()
-    return dataclasses.replace(preset, **given.model_dump(exclude_none=True))
 
 
 def _detections(marks: list[Mark]) -> Any:

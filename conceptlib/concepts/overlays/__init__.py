@@ -1,21 +1,52 @@
 """Overlays: what pollutes a picture behind its caption's back, drawn with exact geometry.
 
-One file an overlay (`qr`, `watermark`, `text`); each has a `draw_*(image, rng, params)` that returns the polluted
+One module an overlay (`qr`, `watermark`, `text`); each has a `draw_*(image, rng, params)` that returns the polluted
 picture, a new one, and a `Mark` saying exactly where the overlay lies. Here is what they share: the mark, clipping,
-the affine stamp and recompression. Coordinates are pixels, x to the right and y down, (0, 0) the outer corner of the
-top left pixel.
+occlusion, the affine stamp and recompression; `conceptlib.concepts.drawing` has fonts, lettering and layers.
+Coordinates are pixels, x to the right and y down, (0, 0) the outer corner of the top left pixel.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which pixels an overlay covers: uint8 (height, width), 255 for all of the pixel, of the region whose top left
+    pixel is (`left`, `top`); all of it inside the picture.
+    """
+
+    left: int
+    top: int
+    alpha: np.ndarray
+
+    @property
+    def area(self) -> int:
+        """Pixels of which at least half is covered."""
+        return int(np.count_nonzero(self.alpha >= 128))
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A part of an overlay.
+
+    Args:
+        kind: `line` or `word` of a text, `repeat` of a tiling.
+        text: what it says.
+        quad: float32 (4, 2), absolute pixels before clipping, as `Mark.quad`.
+    """
+
+    kind: str
+    text: str
+    quad: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +59,12 @@ class Mark:
             right and bottom left of the unrotated overlay. Of a QR code: the code itself, without its quiet zone.
         bbox: float32 (4,), xyxy in absolute pixels: the quad's box clipped to the picture; zeros where nothing is
             visible.
-        visible: share of the quad's area inside the picture, 0 to 1.
+        visible: share of the quad's area inside the picture, 0 to 1; after `occlude`, less what later overlays hide.
         payload: what the overlay says.
         drawn: the parameters it was drawn with (JSON types only).
+        mask: the pixels it covers (a code with its quiet zone; letters, not what is between them).
+        opacity: of the whole, 0 to 1.
+        parts: lines, words or repeats, where the overlay has them.
     """
 
     concept: str
@@ -39,16 +73,72 @@ class Mark:
     visible: float
     payload: str
     drawn: Mapping[str, Any] = field(default_factory=dict)
+    mask: Mask = field(default_factory=lambda: Mask(0, 0, np.zeros((0, 0), np.uint8)))
+    opacity: float = 1.0
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def area(self) -> int:
+        """Pixels of the picture that it covers at least half of, whatever lies over it."""
+        return self.mask.area
 
 
-def make_mark(concept: str, quad: np.ndarray, size: tuple[int, int], payload: str, drawn: Mapping[str, Any]) -> Mark:
+def make_mark(
+    concept: str,
+    quad: np.ndarray,
+    size: tuple[int, int],
+    payload: str,
+    drawn: Mapping[str, Any],
+    mask: Mask,
+    opacity: float = 1.0,
+    parts: tuple[Part, ...] = (),
+) -> Mark:
     """The mark of a quad (4, 2) on a picture of `size` (width, height) pixels."""
     polygon = clip_polygon(quad, size)
     bbox = np.zeros(4) if len(polygon) < 3 else np.concatenate([polygon.min(0), polygon.max(0)])
     visible = polygon_area(polygon) / max(polygon_area(quad), 1e-9)
     return Mark(
-        concept, quad.astype(np.float32), bbox.astype(np.float32), float(np.clip(visible, 0, 1)), payload, drawn
+        concept,
+        quad.astype(np.float32),
+        bbox.astype(np.float32),
+        float(np.clip(visible, 0, 1)),
+        payload,
+        drawn,
+        mask,
+        opacity,
+        parts,
     )
+
+
+def occlude(marks: Sequence[Mark]) -> list[Mark]:
+    """The marks of one picture, in the order in which they were drawn, with `visible` lessened by what lies over them.
+
+    A pixel that a mark covers is hidden where the overlays drawn later together let less than half of it through.
+    """
+    return [replace(mark, visible=mark.visible * (1 - _hidden(mark, marks[k + 1 :]))) for k, mark in enumerate(marks)]
+
+
+def _hidden(mark: Mark, later: Sequence[Mark]) -> float:
+    """Share of the mark's own pixels that later ones hide."""
+    own = mark.mask
+    height, width = own.alpha.shape
+    through: np.ndarray | None = None
+    for other in later:
+        over = other.mask
+        left, top = max(own.left, over.left), max(own.top, over.top)
+        right = min(own.left + width, over.left + over.alpha.shape[1])
+        bottom = min(own.top + height, over.top + over.alpha.shape[0])
+        if left >= right or top >= bottom:
+            continue
+        if through is None:
+            through = np.ones((height, width), np.float32)
+        seen = over.alpha[top - over.top : bottom - over.top, left - over.left : right - over.left]
+        through[top - own.top : bottom - own.top, left - own.left : right - own.left] *= 1 - seen * (
+            other.opacity / 255
+        )
+    if through is None or not own.area:
+        return 0.0
+    return np.count_nonzero((own.alpha >= 128) & (through < 0.5)) / own.area
 
 
 def polygon_area(polygon: np.ndarray) -> float:
@@ -93,7 +183,7 @@ def rectangle(center: tuple[float, float], width: float, height: float, rotation
 
 def stamp(
     image: Image.Image, tile: Image.Image, quad: np.ndarray, opacity: float, resample: Image.Resampling
-) -> Image.Image:
+) -> tuple[Image.Image, Mask]:
     """Lay a tile over a picture so that its corners fall on `quad`, a parallelogram (4, 2) in pixels.
 
     Args:
@@ -102,11 +192,14 @@ def stamp(
         opacity: 0 to 1, multiplies the tile's alpha.
         resample: how the tile is sampled; the stamp averages several samples a pixel, so NEAREST keeps a code's edges
             exact.
+
+    Returns:
+        A new picture, and the tile's alpha there, opacity not included.
     """
     left, top = np.maximum(np.floor(quad.min(0)), 0).astype(int)
     right, bottom = np.minimum(np.ceil(quad.max(0)), image.size).astype(int)
     if left >= right or top >= bottom:
-        return image.copy()
+        return image.copy(), Mask(0, 0, np.zeros((0, 0), np.uint8))
     factor = 4 if max(right - left, bottom - top) <= 256 else 3
     # Picture pixel p = quad[0] + u * along + v * down, with (u, v) in 0..1 over the tile; Pillow wants tile pixel as
     # function of p.
@@ -123,13 +216,14 @@ def stamp(
         coefficients,
         resample=resample,
     )
-    layer = np.asarray(patch.reduce(factor), dtype=np.float32)
+    reduced = np.asarray(patch.reduce(factor))
+    layer = reduced.astype(np.float32)
     box = (int(left), int(top), int(right), int(bottom))
     under = np.asarray(image.crop(box), dtype=np.float32)
     mixed = under * (1 - layer[..., 3:] * (opacity / 255)) + layer[..., :3] * opacity
     out = image.copy()
     out.paste(Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8)), box[:2])
-    return out
+    return out, Mask(box[0], box[1], reduced[..., 3])
 
 
 def recompress(image: Image.Image, rng: np.random.Generator, quality: tuple[int, int]) -> tuple[Image.Image, int]:

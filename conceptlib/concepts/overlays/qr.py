@@ -99,7 +99,7 @@ def draw_qr(image: Image.Image, rng: np.random.Generator, params: QrParams | Non
     quad = rectangle(center, side, side, rotation)
     full = side * (len(modules) + 2 * quiet) / len(modules)
     tile = _tile(np.pad(modules, quiet), dark, light)
-    out = stamp(image, tile, rectangle(center, full, full, rotation), opacity, Image.Resampling.NEAREST)
+    out, mask = stamp(image, tile, rectangle(center, full, full, rotation), opacity, Image.Resampling.NEAREST)
     drawn = {
         "mode": mode,
         "error_level": level,
@@ -111,7 +111,7 @@ def draw_qr(image: Image.Image, rng: np.random.Generator, params: QrParams | Non
         "dark": dark,
         "light": light,
     }
-    return out, make_mark(CONCEPT, quad, image.size, payload, drawn)
+    return out, make_mark(CONCEPT, quad, image.size, payload, drawn, mask, opacity)
 
 
 def random_payload(rng: np.random.Generator, mode: str, version: int, level: str) -> str:

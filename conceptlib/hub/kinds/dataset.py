@@ -180,7 +180,9 @@ def _tables(images: Config, truth: Config | None) -> str:
             f"the pictures: `boxes` "
             "[x1, y1, x2, y2] in absolute pixels, `quads` (four corners), `labels`, `payloads` and `visible` (the "
             "share of the concept "
-            "inside the picture), one entry an object, empty lists where there is none. Rows join by `image_id`."
+            "inside the picture and under nothing else), `areas` (pixels that it covers) and `parts` (kind, text and "
+            "four corners of its lines, words or repeats), one entry an object, empty lists where there is none. Rows "
+            "join by `image_id`."
         )
     return text
 

@@ -6,10 +6,24 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conceptlib.concepts import world
-from conceptlib.concepts.overlays import clip_polygon, polygon_area, qr, recompress, rectangle, stamp, text, watermark
+from conceptlib.concepts.overlays import (
+    Mark,
+    Mask,
+    clip_polygon,
+    make_mark,
+    occlude,
+    polygon_area,
+    qr,
+    recompress,
+    rectangle,
+    stamp,
+    text,
+    watermark,
+)
 
 DRAW = {"qr": qr.draw_qr, "text": text.draw_text, "watermark": watermark.draw_watermark}
 WORLD = {"qr": qr.WORLD, "text": text.WORLD, "watermark": watermark.WORLD}
+PLAIN = {"qr": qr.QrParams(), "text": text.WORLD, "watermark": watermark.WORLD}
 CONCEPT = {"qr": "qr-code", "text": "text", "watermark": "watermark"}
 
 
@@ -32,7 +46,7 @@ def inside(points: np.ndarray, quad: np.ndarray, slack: float) -> np.ndarray:
 @settings(max_examples=40, deadline=None)
 def test_only_the_marked_place_changes(name, seed, width, height):
     before = picture(width, height)
-    after, mark = DRAW[name](before, np.random.default_rng(seed))
+    after, mark = DRAW[name](before, np.random.default_rng(seed), PLAIN[name])
     assert after.size == before.size and after.mode == "RGB"
     assert mark.concept == CONCEPT[name] and mark.payload
     assert mark.quad.dtype == np.float32 and mark.quad.shape == (4, 2)
@@ -144,5 +158,41 @@ def test_a_stamp_covers_half_a_pixel_by_half() -> None:
     # A grey tile over black whose edges fall on the middle of pixels: those get half of its grey, inner ones all of it.
     tile = Image.new("RGBA", (4, 4), (200, 200, 200, 255))
     quad = np.array([[2.5, 2.0], [6.5, 2.0], [6.5, 6.0], [2.5, 6.0]])
-    drawn = np.asarray(stamp(Image.new("RGB", (10, 10)), tile, quad, 1.0, Image.Resampling.NEAREST))
+    drawn, mask = stamp(Image.new("RGB", (10, 10)), tile, quad, 1.0, Image.Resampling.NEAREST)
+    drawn = np.asarray(drawn)
+    assert (mask.left, mask.top, mask.area) == (2, 2, 20)  # 5 by 4 pixels, the outer ones by half
     assert drawn[3, :, 0].tolist() == [0, 0, 100, 200, 200, 200, 100, 0, 0, 0]
+
+
+def block(left: int, top: int, width: int, height: int, opacity: float = 1.0) -> Mark:
+    mask = Mask(left, top, np.full((height, width), 255, np.uint8))
+    quad = rectangle((left + width / 2, top + height / 2), width, height, 0)
+    return make_mark("x", quad, (100, 100), "", {}, mask, opacity)
+
+
+def test_what_lies_over_a_mark_hides_it() -> None:
+    below = block(10, 10, 20, 10)
+    half, thin, aside = block(10, 10, 10, 10), block(10, 10, 20, 10, 0.4), block(60, 60, 10, 10)
+    assert [m.visible for m in occlude([below, half])] == [0.5, 1.0]
+    assert [m.visible for m in occlude([half, below])] == [0.0, 1.0]
+    assert [m.visible for m in occlude([below, aside])] == [1.0, 1.0]
+    assert [m.visible for m in occlude([below, thin])] == [1.0, 1.0]
+    # Two thin ones let .6 * .6 through, which is less than half.
+    assert [m.visible for m in occlude([below, thin, thin])] == [0.0, 1.0, 1.0]
+    assert occlude([]) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 80), st.integers(0, 80), st.integers(1, 20), st.integers(1, 20)), max_size=5))
+def test_occlusion_counts_the_pixels(blocks: list[tuple[int, int, int, int]]) -> None:
+    owner = np.full((100, 100), -1)
+    for k, (left, top, width, height) in enumerate(blocks):
+        owner[top : top + height, left : left + width] = k
+    for k, mark in enumerate(occlude([block(*b) for b in blocks])):
+        assert np.isclose(mark.visible, (owner == k).sum() / mark.area) and mark.area == blocks[k][2] * blocks[k][3]
+
+
+def test_clipping_and_occlusion_multiply() -> None:
+    quad = rectangle((0, 50), 20, 10, 0)  # half of it outside
+    mark = make_mark("x", quad, (100, 100), "", {}, Mask(0, 45, np.full((10, 10), 255, np.uint8)))
+    assert np.isclose(mark.visible, 0.5)
+    assert np.isclose(occlude([mark, block(0, 45, 10, 5)])[0].visible, 0.25)
