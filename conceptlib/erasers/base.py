@@ -3,10 +3,11 @@
 A module of `conceptlib.erasers.methods` has
 
 * `Params`, a `conceptlib.specs.params.Params` (or `TrainingParams` for methods that use the shared loop); importing the
-module must
-  not import torch;
+  module must not import torch;
 * `needs(params) -> frozenset[str]`: which of "data" and "annotations" the method reads;
-* `run(job) -> Result`: change `job.pipe` in place and say what was changed.
+* `run(job) -> Result`: change `job.pipe` in place and say what was changed;
+* `apply(pipe, config)`, only if its `Result` has the adapter `config`: switch the erasure on in a base that was opened,
+  for instance by setting `pipe.guidance_rule` (`conceptlib.models.guidance`).
 
 Under `accelerate launch` every process calls `run`; only the main one writes files.
 """
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from conceptlib.store import Artifact
 
 Progress = Callable[[str, int, int], None]
-Adapter = Literal["full", "lora", "embeddings"]
+Adapter = Literal["full", "lora", "tensors", "embeddings", "config"]
+"""How a checkpoint holds what was erased: the modules of `conceptlib.erasers.adapters`."""
 
 
 class TrainingParams(Params):
@@ -84,9 +86,13 @@ class Job:
 class Result:
     """What `run` did to the pipeline.
 
-    adapter: `full` (any weight may have changed), `lora` (peft adapters on the UNet, perhaps on the text encoder) or
-    `embeddings` (nothing but new rows of the embedding table). tokens: strings added to the tokenizer. convention: the
-    paper's or release's variant of the formula. info: numbers for the manifest.
+    adapter: `full` (any weight may have changed), `lora` (peft adapters on the UNet, perhaps on the text encoder; or
+    `changed` weights whose change is of low rank), `tensors` (those of `changed`), `embeddings` (nothing but new rows
+    of the embedding table) or `config` (no weight; the method's module has `apply(pipe, config)`).
+    tokens: strings added to the tokenizer. convention: the paper's or release's variant of the formula. info: numbers
+    for the manifest.
+    changed: `{"unet.<parameter>": its value in the base}` of the parameters that have another value now.
+    config: JSON that `apply` is called with when the checkpoint is opened.
     """
 
     adapter: Adapter
@@ -94,6 +100,8 @@ class Result:
     tokens: tuple[str, ...] = ()
     convention: str = ""
     info: dict[str, Any] = field(default_factory=dict)
+    changed: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

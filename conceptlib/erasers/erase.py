@@ -15,9 +15,10 @@ from conceptlib.erasers.base import Job, Progress, Result
 from conceptlib.erasers.loop import make_accelerator
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import Placement, choose
+from conceptlib.models.encoding import refuse_cut
 from conceptlib.models.loading import base_lock, load_source, resolve_base
 from conceptlib.specs import load_spec
-from conceptlib.specs.load import load_concepts
+from conceptlib.specs.load import load_targets
 from conceptlib.specs.registry import METHODS
 from conceptlib.store import Artifact, NotFound, Store
 
@@ -37,7 +38,7 @@ def erase(
     dtype: str | torch.dtype | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
-    """Erase the recipe's concepts from a base.
+    """Erase the recipe's concepts (or its `targets`: phrases that need no concept spec) from a base.
 
     Stopped at any point, the same call goes on from the last saved step; done already, it returns what is there. Under
     `accelerate launch` all processes call it alike.
@@ -61,6 +62,7 @@ def erase(
     store = store or Store()
     spec = load_spec("recipe", recipe, overrides)
     method = METHODS.get(spec.method)
+    concepts = load_targets(spec)
     source_data = _data(store, data)
     source_annotations = _annotations(store, annotations, source_data)
     _check_needs(method.needs(spec.params), {"data": source_data, "annotations": source_annotations}, spec.name)
@@ -72,7 +74,12 @@ def erase(
     draft = store.draft(
         "checkpoint",
         spec.name,
-        lock={"recipe": spec.resolved(), "base": locked, "dtype": placement.dtype_name},
+        lock={
+            "recipe": spec.resolved() | {"concepts": [concept.name for concept in concepts]},
+            "phrases": {concept.name: concept.phrases for concept in concepts},
+            "base": locked,
+            "dtype": placement.dtype_name,
+        },
         parents={role: artifact for role, artifact in parents.items() if artifact is not None},
     )
 
@@ -80,10 +87,11 @@ def erase(
         # Weights are loaded whole: what is trained or saved must not have been rounded. Autocast makes the forwards
         # fast.
         pipe = load_source(resolve_base(base), Placement(placement.device, torch.float32, placement.channels_last))
+        refuse_cut(pipe.tokenizer, [phrase for concept in concepts for phrase in concept.phrases], what="concept")
         job = Job(
             params=spec.params,
             seed=spec.seed,
-            concepts=load_concepts(spec.concepts),
+            concepts=concepts,
             pipe=pipe,
             placement=placement,
             accelerator=accelerator,
@@ -95,7 +103,7 @@ def erase(
         )
         result: Result = method.run(job)
         if accelerator.is_main_process:
-            checkpoint.save(folder, pipe, result, recipe=spec, base=locked)
+            checkpoint.save(folder, pipe, result, recipe=spec, base=locked, concepts=concepts)
         return result
 
     if not accelerator.is_main_process:

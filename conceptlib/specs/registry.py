@@ -60,5 +60,6 @@ class Registry:
 BUILDERS = Registry("conceptlib.concepts.builders")
 ADAPTERS = Registry("conceptlib.detectors.adapters")
 METHODS = Registry("conceptlib.erasers.methods")
+ERASURE_ADAPTERS = Registry("conceptlib.erasers.adapters")
 SUITES = Registry("conceptlib.evaluators.suites")
 FAMILIES = Registry("conceptlib.models", packages_only=True)
