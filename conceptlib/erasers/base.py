@@ -26,6 +26,7 @@ from conceptlib.specs.params import Params, PositiveInt
 if TYPE_CHECKING:
     import torch
 
+    from conceptlib.erasers.neighbours import Neighbour
     from conceptlib.models.devices import Placement
     from conceptlib.specs.schema import ConceptSpec
     from conceptlib.store import Artifact
@@ -66,7 +67,7 @@ class Job:
 
     `pipe` holds the base's weights on `placement`'s device, gradients off. `workdir` outlives an interruption and is
     removed when the checkpoint is committed; `log` is a JSON-lines file that stays in the checkpoint. `accelerator` is
-    accelerate's.
+    accelerate's. `neighbours` should survive.
     """
 
     params: Any
@@ -80,6 +81,7 @@ class Job:
     data: Artifact | None = None
     annotations: Artifact | None = None
     progress: Progress | None = None
+    neighbours: Sequence[Neighbour] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Result:
     tokens: strings added to the tokenizer. convention: the paper's or release's variant of the formula. info: numbers
     for the manifest.
     changed: `{"unet.<parameter>": its value in the base}` of the parameters that have another value now.
+    factors: `{"unet.<layer>": (up, down)}`, float32 (out, r, ...) and (r, in, ...), where a method knows the low-rank
+    factors of its changes itself; `lora` then writes these.
     config: JSON that `apply` is called with when the checkpoint is opened.
     """
 
@@ -101,6 +105,7 @@ class Result:
     convention: str = ""
     info: dict[str, Any] = field(default_factory=dict)
     changed: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
 

@@ -13,6 +13,7 @@ import torch
 from conceptlib.erasers import checkpoint
 from conceptlib.erasers.base import Job, Progress, Result
 from conceptlib.erasers.loop import make_accelerator
+from conceptlib.erasers.neighbours import find_neighbours
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import Placement, choose
 from conceptlib.models.encoding import refuse_cut
@@ -53,7 +54,8 @@ def erase(
         progress: called with ("encode" | "train", done, total).
 
     Returns:
-        The `checkpoint` artifact. `info` has steps, loss, seconds, peak memory, and how many prompts overflowed.
+        The `checkpoint` artifact. `info` has what the method counted (steps, loss, peak memory, rank, ...), and the
+        `neighbours` that the recipe asked for, each with its distance.
 
     Raises:
         ConceptlibError: inputs that are missing, or of another dataset, or lack the concept; an unusable base; a loss
@@ -87,7 +89,9 @@ def erase(
         # Weights are loaded whole: what is trained or saved must not have been rounded. Autocast makes the forwards
         # fast.
         pipe = load_source(resolve_base(base), Placement(placement.device, torch.float32, placement.channels_last))
-        refuse_cut(pipe.tokenizer, [phrase for concept in concepts for phrase in concept.phrases], what="concept")
+        phrases = [phrase for concept in concepts for phrase in concept.phrases]
+        refuse_cut(pipe.tokenizer, phrases, what="concept")
+        neighbours = find_neighbours(pipe, phrases, spec.neighbours, seed=spec.seed)
         job = Job(
             params=spec.params,
             seed=spec.seed,
@@ -100,8 +104,12 @@ def erase(
             data=source_data,
             annotations=source_annotations,
             progress=progress,
+            neighbours=neighbours,
         )
         result: Result = method.run(job)
+        if neighbours:
+            listed = [dataclasses.asdict(neighbour) for neighbour in neighbours]
+            result = dataclasses.replace(result, info={**result.info, "neighbours": listed})
         if accelerator.is_main_process:
             checkpoint.save(folder, pipe, result, recipe=spec, base=locked, concepts=concepts)
         return result

@@ -28,7 +28,11 @@ class NeighbourSpec(Params):
     @model_validator(mode="before")
     @classmethod
     def _list(cls, value: Any) -> Any:
-        return {"given": value} if isinstance(value, list | tuple) else value
+        fields = {"given": value} if isinstance(value, list | tuple) else value
+        if isinstance(fields, dict) and isinstance(fields.get("given"), list):
+            # What a validator hands on is Python's, no longer JSON's: a strict tuple has to be one.
+            return {**fields, "given": tuple(fields["given"])}
+        return fields
 
     def __bool__(self) -> bool:
         return bool(self.given or self.nearest or self.gaussian)

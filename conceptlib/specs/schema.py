@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, model_validator
 
+from conceptlib.specs.neighbours import NeighbourSpec
 from conceptlib.specs.params import Params
 from conceptlib.specs.registry import ADAPTERS, BUILDERS, FAMILIES, METHODS, SUITES, Registry
 
@@ -119,7 +120,7 @@ class RecipeSpec(Spec):
     """An erasure: a method, the concepts to erase, and its parameters. Its name is `method/variant`.
 
     concepts: names of concept specs. targets: phrases to erase instead of them, in the user's own words, for which no
-    concept spec is needed: `targets='["Van Gogh"]'`.
+    concept spec is needed: `targets='["Van Gogh"]'`. neighbours: what should survive, by hand or found.
     """
 
     registry: ClassVar[tuple[str, Registry] | None] = ("method", METHODS)
@@ -128,6 +129,7 @@ class RecipeSpec(Spec):
     method: str
     concepts: tuple[Name, ...] = ()
     targets: tuple[Phrase, ...] = ()
+    neighbours: NeighbourSpec = NeighbourSpec()
 
     @model_validator(mode="after")
     def _something_to_erase(self) -> RecipeSpec:

@@ -9,6 +9,7 @@ import torch
 from conceptlib.erasers.neighbours import Neighbour, cosine_distance, find_neighbours, gaussian_samples, related
 from conceptlib.models.loading import load_pipeline
 from conceptlib.models.words import phrase_states, vocabulary
+from conceptlib.specs import SpecError, load_spec
 from conceptlib.specs.neighbours import NeighbourSpec
 
 
@@ -83,8 +84,22 @@ def test_nothing_asked_nothing_found() -> None:
     assert not NeighbourSpec() and NeighbourSpec(nearest=1)
 
 
-def test_a_list_is_by_hand() -> None:
-    assert NeighbourSpec.model_validate(["moon"]) == NeighbourSpec(given=("moon",))
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('["moon"]', NeighbourSpec(given=("moon",))),
+        ("{given: [moon, a sun], nearest: 3}", NeighbourSpec(given=("moon", "a sun"), nearest=3)),
+        ("{gaussian: 4, spread: 2}", NeighbourSpec(gaussian=4, spread=2.0)),
+    ],
+)
+def test_a_recipe_says_them_as_a_list_or_a_mapping(text: str, wanted: NeighbourSpec) -> None:
+    assert load_spec("recipe", "uce/object", [f"neighbours={text}"]).neighbours == wanted
+
+
+@pytest.mark.parametrize("text", ["moon", "[1]", '[""]', "{nearest: -1}", "{near: 3}", "{spread: 0}"])
+def test_what_a_recipe_may_not_say(text: str) -> None:
+    with pytest.raises(SpecError, match="neighbours"):
+        load_spec("recipe", "uce/object", [f"neighbours={text}"])
 
 
 @pytest.mark.parametrize(

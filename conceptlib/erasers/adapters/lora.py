@@ -28,7 +28,7 @@ LORA = "pytorch_lora_weights.safetensors"
 
 
 def save(folder: Path, pipe: Any, result: Result, record: Checkpoint) -> None:
-    """Write the adapters on the UNet and the text encoder, or the factors of `result.changed`.
+    """Write the adapters on the UNet and the text encoder, or `result.factors`, or the factors of `result.changed`.
 
     Raises:
         ConceptlibError: a change that is not of low rank.
@@ -36,7 +36,9 @@ def save(folder: Path, pipe: Any, result: Result, record: Checkpoint) -> None:
     states: dict[str, dict[str, torch.Tensor] | None] = {
         name: _peft_state(getattr(pipe, name)) for name in ("unet", "text_encoder")
     }
-    if result.changed:
+    if result.factors:
+        states = dict(padded(result.factors))
+    elif result.changed:
         now = {name: parameter(pipe, name) for name in result.changed}
         states = dict(factors(pipe, result.changed, now))
     write(folder, pipe, states)
@@ -87,13 +89,11 @@ def factors(
 ) -> dict[str, dict[str, torch.Tensor]]:
     """The changes from `before` to `now` (both `{component.name: tensor}`) as LoRA states by component.
 
-    All layers get one rank, the largest (padded by zeros), so that every reader scales them by 1.
-
     Raises:
         ConceptlibError: a changed tensor that is no weight of a linear layer or convolution, or a change whose factors
             would be no smaller than itself: then it is not of low rank, and LoRA is the wrong form.
     """
-    pairs: dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]] = {}
+    pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     for name in sorted(before):
         component, _, inner = name.partition(".")
         layer, _, kind = inner.rpartition(".")
@@ -116,16 +116,24 @@ def factors(
             )
         shape = (-1, *old.shape[1:])
         up = up.reshape(*up.shape, *([1] * (old.dim() - 2)))
-        pairs.setdefault(component, {})[layer] = (up, down.reshape(shape) if rank else down.reshape(0, *old.shape[1:]))
-    rank = max((up.shape[1] for layers in pairs.values() for up, _ in layers.values()), default=0)
+        down = down.reshape(shape) if rank else down.reshape(0, *old.shape[1:])
+        pairs[f"{component}.{layer}"] = (up, down)
+    return padded(pairs)
+
+
+def padded(pairs: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> dict[str, dict[str, torch.Tensor]]:
+    """Factors `{component.layer: (up, down)}` as LoRA states by component, padded by zeros to the largest rank, so that
+    every reader scales them by 1.
+    """
+    rank = max((up.shape[1] for up, _ in pairs.values()), default=0)
     states: dict[str, dict[str, torch.Tensor]] = {}
-    for component, layers in pairs.items():
-        for layer, (up, down) in layers.items():
-            wide = up.new_zeros(up.shape[0], rank, *up.shape[2:])
-            tall = down.new_zeros(rank, *down.shape[1:])
-            wide[:, : up.shape[1]], tall[: down.shape[0]] = up, down
-            states.setdefault(component, {})[f"{layer}.lora_A.weight"] = tall
-            states[component][f"{layer}.lora_B.weight"] = wide
+    for name, (up, down) in pairs.items():
+        component, _, layer = name.partition(".")
+        wide = up.new_zeros(up.shape[0], rank, *up.shape[2:])
+        tall = down.new_zeros(rank, *down.shape[1:])
+        wide[:, : up.shape[1]], tall[: down.shape[0]] = up, down
+        states.setdefault(component, {})[f"{layer}.lora_A.weight"] = tall
+        states[component][f"{layer}.lora_B.weight"] = wide
     return states
 
 
