@@ -10,6 +10,7 @@ Exit status: 0 done, 1 error, 2 usage, 130 interrupted. `CONCEPTLIB_DEBUG=1` sho
 from __future__ import annotations
 
 import errno
+import keyword
 import os
 import pkgutil
 import sys
@@ -28,9 +29,18 @@ _NOT_VERBS = {"main", "output"}
 
 
 def verbs() -> list[str]:
-    """The names of all commands, from the files beside this one."""
+    """The names of all commands, from the files beside this one (`import_.py`: a name that Python keeps to itself)."""
     found = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
-    return sorted(name.replace("_", "-") for name in found if name not in _NOT_VERBS and not name.startswith("_"))
+    return sorted(_verb(name) for name in found if name not in _NOT_VERBS and not name.startswith("_"))
+
+
+def _verb(module: str) -> str:
+    return module.rstrip("_").replace("_", "-")
+
+
+def _module(verb: str) -> str:
+    name = verb.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 class LazyGroup(click.Group):
@@ -42,7 +52,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in verbs():
             return None
-        command = import_module(f"conceptlib.cli.{cmd_name.replace('-', '_')}").cli
+        command = import_module(f"conceptlib.cli.{_module(cmd_name)}").cli
         command.name = cmd_name
         return command
 

@@ -22,7 +22,7 @@ def test_every_parameter_has_the_name_that_diffusers_reads(which: str) -> None:
 
 
 def test_the_names_of_stable_diffusion_1() -> None:
-    """The keys and values that everybody edits, as the files of SD 1.x name them; built on no device, without memory."""
+    """The keys and values that everybody edits, as the files of SD 1.x name them; built on no device, in no memory."""
     import torch
     from diffusers import UNet2DConditionModel
 

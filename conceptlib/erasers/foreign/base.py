@@ -19,9 +19,9 @@ Tensors = dict[str, torch.Tensor]
 class Found:
     """Where the tensors of a file belong.
 
-    tensors: new values by `component.parameter`. factors: low-rank changes `(up, down)` by `component.layer`, scaled, so
-    that the change is up · down. ignored: names that say nothing about the model (schedules, moving averages, position
-    indices). unknown: names that the base has no place for.
+    tensors: new values by `component.parameter`. factors: low-rank changes `(up, down)` by `component.layer`,
+    scaled, so that the change is up · down. ignored: names that say nothing about the model (schedules, moving
+    averages, position indices). unknown: names that the base has no place for.
     """
 
     tensors: Tensors = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""`import_checkpoint`: from somebody's file to a checkpoint of our own, which every command then treats like any other."""
+"""`import_checkpoint`: from somebody's file to a checkpoint of our own, which every command treats like any other."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def import_checkpoint(
     """Take over a checkpoint that was made elsewhere.
 
     Args:
-        source: a weight file, a component's folder, a diffusers folder, or on the Hub `org/name[@revision]` (a diffusers
-            model) or `org/name/path/to/file[@revision]`.
+        source: a weight file, a component's folder, a diffusers folder, or on the Hub `org/name[@revision]` (a
+            diffusers model) or `org/name/path/to/file[@revision]`.
         method: how it was erased, such as `esd`; ours or not.
         concepts: what was erased: names of concepts or, for what has no such name, phrases.
         base: what it was erased from; every tensor of the source must have its place there, by name and shape.

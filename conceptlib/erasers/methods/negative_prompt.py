@@ -1,7 +1,7 @@
 """The negative prompt: nothing is trained; the concepts' phrases are what classifier-free guidance steers away from.
 
-The plainest erasure there is, and the one that the others have to beat. It is off where guidance is (scale 1 or less) or
-where the caller gives a negative prompt.
+The plainest erasure there is, and the one that the others have to beat. It is off where guidance is (scale 1 or less)
+or where the caller gives a negative prompt.
 """
 
 from __future__ import annotations

@@ -58,6 +58,6 @@ def run(job: Job) -> Result:
         job.pipe,
         edit,
         params.adapter,
-        f"UCE (positions: {params.positions}), then {params.rounds} rounds at all positions, rho {params.regularisation:g}",
+        f"UCE (positions: {params.positions}), {params.rounds} rounds at all positions, rho {params.regularisation:g}",
         {"edited": len(wanted), "preserved": len(kept), "rounds": params.rounds, "derived_norms": found},
     )

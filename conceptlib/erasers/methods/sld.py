@@ -7,8 +7,8 @@ S, every step
     γ  = μ ⊙ (e_S − e_u) + s_m·ν          ν ← β_m·ν + (1 − β_m)·γ        (ν = 0 at the start; also during warm-up)
     ε̂  = e_u + s_g·[(e_p − e_u) − γ]      from step δ on; before it, plain guidance
 
-S is the phrases of all concepts, joined by commas. The checkpoint is this configuration; `conceptlib.load` opens the base
-with it. Models that predict v are guided in ε (`models.prediction`). Without guidance (scale 1 or less) it is off.
+S is the phrases of all concepts, joined by commas. The checkpoint is this configuration; `conceptlib.load` opens the
+base with it. Models that predict v are guided in ε (`models.prediction`). Without guidance (scale 1 or less) it is off.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ Scale = Annotated[float, Field(ge=0)]
 
 
 class Params(BaseParams):
-    """Settings, by default the paper's `medium`. The recipes `sld/weak`, `medium`, `strong` and `max` are its four presets."""
+    """Settings, by default the paper's `medium`. The recipes `sld/weak`, `medium`, `strong` and `max` are its four
+    presets.
+    """
 
     warmup_steps: Annotated[int, Field(ge=0)] = 10
     """δ: steps of plain guidance. The presets are for 50 steps."""

@@ -5,8 +5,8 @@ Every key and value matrix of cross-attention becomes
     W' = (λW + e·Σ W c_i* c_iᵀ + p·Σ W k_j k_jᵀ)(λI + e·Σ c_i c_iᵀ + p·Σ k_j k_jᵀ)⁻¹
 
 with c_i the text encoder's state at the last token of a phrase to erase, c_i* that of what it shall be read as (the
-empty prompt, or another phrase), k_j that of a phrase to preserve. The factor on the right is the same for all layers and is
-factored once; the edit is a LoRA of a rank of at most the number of phrases, without loss.
+empty prompt, or another phrase), k_j that of a phrase to preserve. The factor on the right is the same for all layers
+and is factored once; the edit is a LoRA of a rank of at most the number of phrases, without loss.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Scale = Annotated[float, Field(ge=0)]
 
 
 class Params(BaseParams):
-    """Settings. Three lists: the recipe's concepts are erased (read as `anchor`), `redirect` is read as something of its
-    own, `preserve` and the recipe's neighbours are held.
+    """Settings. Three lists: the recipe's concepts are erased (read as `anchor`), `redirect` is read as something of
+    its own, `preserve` and the recipe's neighbours are held.
     """
 
     anchor: Text = ""
     """What an erased phrase is read as; empty: the end mark of the empty prompt."""
-    redirect: dict[Words, Text] = {}
+    redirect: dict[Words, Text] = Field(default_factory=dict)
     """Phrase to what it shall be read as instead; a phrase that is no concept of the recipe may be among them."""
     preserve: tuple[Words, ...] = ()
     templates: Annotated[tuple[Words, ...], Field(min_length=1)] = ("{}",)

@@ -24,7 +24,7 @@ def matches(names: frozenset[str]) -> bool:
 
 def locate(tensors: Tensors, pipe: Any) -> Found:
     """Every tensor by its name."""
-    table = {spelling: name for spelling, name in spellings(pipe)}
+    table = dict(spellings(pipe))
     found = Found()
     for name, tensor in tensors.items():
         if name.endswith("position_ids"):

@@ -1,8 +1,8 @@
 """LoRA files: kohya's names (SPM, LECO and what sd-scripts writes), and peft's and diffusers' own.
 
 kohya spells a module by its name with underscores for dots, diffusers' name or CompVis', behind `lora_unet_` or
-`lora_te_`, and keeps a scale α beside the matrices: the change is α/r · up · down. SPM's gates, which weigh an adapter by
-the prompt at inference, are no part of its files: the adapters are taken as always on.
+`lora_te_`, and keeps a scale α beside the matrices: the change is α/r · up · down. SPM's gates, which weigh an adapter
+by the prompt at inference, are no part of its files: the adapters are taken as always on.
 """
 
 from __future__ import annotations
