@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from conceptlib.erasers.base import Adapter, Job, Result
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from conceptlib.erasers.closed_form import Edit
 
-PART = "attn2-kv"
+PART: Final = "attn2-kv"
 
 
 def moves(job: Job) -> dict[str, str]:
