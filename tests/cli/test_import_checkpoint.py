@@ -16,15 +16,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_file_becomes_a_checkpoint(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    new = {name: value.detach() + 1e-3 for name, value in build_pipeline().unet.named_parameters() if "attn2.to_k" in name}
+    own = dict(build_pipeline().unet.named_parameters())
+    new = {name: value.detach() + 1e-3 for name, value in own.items() if "attn2.to_k" in name}
     save_file(new, tmp_path / "esd.safetensors")
-    given = ["import", str(tmp_path / "esd.safetensors"), "--method", "esd", "--concept", "Van Gogh", "--base", str(base)]
+    options = ["--method", "esd", "--concept", "Van Gogh", "--base", str(base)]
+    given = ["import", str(tmp_path / "esd.safetensors"), *options]
     assert main([*given, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["name"] == "esd/van-gogh" and shown["changed"] == len(new) and shown["format"] == "component"
     assert main(given) == 0
     told = capsys.readouterr()
-    assert told.out.startswith(f"checkpoint esd/van-gogh@{shown['id']}: {len(new)} changed tensors, from esd.safetensors")
+    said = f"checkpoint esd/van-gogh@{shown['id']}: {len(new)} changed tensors, from esd.safetensors"
+    assert told.out.startswith(said)
     assert "conceptlib generate esd/van-gogh" in told.err
 
 

@@ -64,12 +64,13 @@ def finish(pipe: Any, edit: Edit, adapter: Adapter, convention: str, info: Mappi
     changed, factors = {}, {}
     for name, weight in select(pipe.unet, PART).items():
         changed[f"unet.{name}"] = weight.detach().clone()
-        factors[f"unet.{name.removesuffix('.weight')}"] = small.lora(weight)
+        if adapter == "lora":
+            factors[f"unet.{name.removesuffix('.weight')}"] = small.lora(weight)
         weight.data.copy_(small.apply(weight))
     return Result(
         adapter=adapter,
         convention=convention,
         changed=changed,
-        factors=factors if adapter == "lora" else {},
+        factors=factors,
         info={"rank": small.rank, "matrices": len(changed), **info},
     )
