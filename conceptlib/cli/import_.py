@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from conceptlib.cli import output
@@ -9,26 +11,42 @@ from conceptlib.cli.output import Output
 from conceptlib.errors import UsageError
 
 
-@click.command("import", short_help="Take over other people's annotations.")
+@click.command("import", short_help="Take over annotations or checkpoints from elsewhere.")
 @click.argument("source")
-@click.option("--format", "form", metavar="FORMAT", default=None, help="coco, voc or yolo.")
-@click.option("--data", metavar="DATASET", default=None, help="The dataset whose pictures are annotated.")
-@click.option("--name", metavar="NAME", default=None, help="Of the annotation set; the format's by default.")
-@click.option("--allow-missing", is_flag=True, help="Leave out annotations of pictures that the dataset lacks.")
+@click.option("--format", "form", metavar="FORMAT", default=None, help="Annotations: coco, voc or yolo.")
+@click.option("--data", metavar="DATASET", default=None, help="Annotations: the dataset whose pictures they are of.")
+@click.option("--allow-missing", is_flag=True, help="Annotations: leave out those of pictures that the dataset lacks.")
+@click.option("--method", metavar="METHOD", default=None, help="Checkpoint: how it was erased (esd, uce, spm, ...).")
+@click.option("--concept", "concepts", metavar="CONCEPT", multiple=True, help="Checkpoint: what was erased.")
+@click.option("--base", metavar="MODEL", default=None, help="Checkpoint: what it was erased from; tensors are matched.")
+@click.option("--name", metavar="NAME", default=None, help="Of the artifact; FORMAT or METHOD/CONCEPT by default.")
 @output.options
-def cli(out: Output, source: str, form: str | None, data: str | None, name: str | None, allow_missing: bool) -> None:
-    """Import COCO, Pascal VOC or YOLO annotations as an annotation set, for `erase`, `detector train` and `export`.
+def cli(out: Output, source: str, **given: Any) -> None:
+    """Import annotations (COCO, Pascal VOC, YOLO) as an annotation set, or a checkpoint that was erased elsewhere.
 
-    Pictures are matched by image id, sha256 or file name. Everything that is wrong is named with file and line, and
-    then nothing is imported.
+    Annotated pictures are matched by image id, sha256 or file name. A checkpoint is a file of changed weights
+    (safetensors, .pt, .bin, .ckpt: ESD, UCE, Ablating Concepts, whole UNets, text encoders, with diffusers' or CompVis'
+    names), a LoRA (kohya or peft), a diffusers folder, or one of these on the Hub. Of pickles nothing but tensors is
+    read. Everything that is wrong is named, and then nothing is imported.
 
     \b
     conceptlib import instances_train.json --format coco --data icd-qr --name human
     conceptlib import ./labelled --format yolo --data icd-qr --allow-missing
+    conceptlib import esd-vangogh.safetensors --method esd --concept "Van Gogh" --base CompVis/stable-diffusion-v1-4
     """
-    if form is None or data is None:
-        raise UsageError("say what the annotations are, and of which pictures", hint="--format FORMAT --data DATASET")
-    _import_annotations(out, source, form, data, name, allow_missing)
+    form, data, allow_missing = given["form"], given["data"], given["allow_missing"]
+    method, concepts, base = given["method"], given["concepts"], given["base"]
+    if (form or data or allow_missing) and (method or concepts or base):
+        raise UsageError("annotations or a checkpoint?", hint="--format and --data, or --method, --concept and --base")
+    if form and data:
+        _import_annotations(out, source, form, data, given["name"], allow_missing)
+    elif method and concepts and base:
+        _import_checkpoint(out, source, method, concepts, base, given["name"])
+    else:
+        raise UsageError(
+            "say what is imported",
+            hint="--format FORMAT --data DATASET, or --method METHOD --concept CONCEPT --base MODEL",
+        )
 
 
 def _import_annotations(out: Output, source: str, form: str, data: str, name: str | None, allow_missing: bool) -> None:
@@ -48,3 +66,20 @@ def _import_annotations(out: Output, source: str, form: str, data: str, name: st
         out.warn(f"{count} left out: {reason}")
     if info["unmatched"]:
         out.warn(f"{info['unmatched']} annotated pictures are not in the dataset: {made.path / 'unmatched.jsonl'}")
+
+
+def _import_checkpoint(
+    out: Output, source: str, method: str, concepts: tuple[str, ...], base: str, name: str | None
+) -> None:
+    from conceptlib.erasers.foreign.importer import import_checkpoint
+
+    with out.progress() as progress:
+        made = import_checkpoint(source, method=method, concepts=concepts, base=base, name=name, progress=progress)
+    info = made.info
+    held = f"LoRA of rank {info['rank']}" if info["adapter"] == "lora" else f"{info['changed']} changed tensors"
+    out.result(
+        {"id": made.id, "name": made.name, **info, "path": made.path},
+        human=f"checkpoint {made.ref}: {held}, from {info['imported']} (sha256 {info['source_sha256'][:12]}...)",
+        quiet=made.id,
+    )
+    out.note(f'try it: conceptlib generate {made.name} "a prompt" --compare')

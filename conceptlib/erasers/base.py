@@ -3,10 +3,11 @@
 A module of `conceptlib.erasers.methods` has
 
 * `Params`, a `conceptlib.specs.params.Params` (or `TrainingParams` for methods that use the shared loop); importing the
-module must
-  not import torch;
+  module must not import torch;
 * `needs(params) -> frozenset[str]`: which of "data" and "annotations" the method reads;
-* `run(job) -> Result`: change `job.pipe` in place and say what was changed.
+* `run(job) -> Result`: change `job.pipe` in place and say what was changed;
+* `apply(pipe, config)`, only if its `Result` has the adapter `config`: switch the erasure on in a base that was opened,
+  for instance by setting `pipe.guidance_rule` (`conceptlib.models.guidance`).
 
 Under `accelerate launch` every process calls `run`; only the main one writes files.
 """
@@ -25,12 +26,14 @@ from conceptlib.specs.params import Params, PositiveInt
 if TYPE_CHECKING:
     import torch
 
+    from conceptlib.erasers.neighbours import Neighbour
     from conceptlib.models.devices import Placement
     from conceptlib.specs.schema import ConceptSpec
     from conceptlib.store import Artifact
 
 Progress = Callable[[str, int, int], None]
-Adapter = Literal["full", "lora", "embeddings"]
+Adapter = Literal["full", "lora", "tensors", "embeddings", "config"]
+"""How a checkpoint holds what was erased: the modules of `conceptlib.erasers.adapters`."""
 
 
 class TrainingParams(Params):
@@ -64,7 +67,7 @@ class Job:
 
     `pipe` holds the base's weights on `placement`'s device, gradients off. `workdir` outlives an interruption and is
     removed when the checkpoint is committed; `log` is a JSON-lines file that stays in the checkpoint. `accelerator` is
-    accelerate's.
+    accelerate's. `neighbours` should survive.
     """
 
     params: Any
@@ -78,15 +81,22 @@ class Job:
     data: Artifact | None = None
     annotations: Artifact | None = None
     progress: Progress | None = None
+    neighbours: Sequence[Neighbour] = ()
 
 
 @dataclass(frozen=True)
 class Result:
     """What `run` did to the pipeline.
 
-    adapter: `full` (any weight may have changed), `lora` (peft adapters on the UNet, perhaps on the text encoder) or
-    `embeddings` (nothing but new rows of the embedding table). tokens: strings added to the tokenizer. convention: the
-    paper's or release's variant of the formula. info: numbers for the manifest.
+    adapter: `full` (any weight may have changed), `lora` (peft adapters on the UNet, perhaps on the text encoder; or
+    `changed` weights whose change is of low rank), `tensors` (those of `changed`), `embeddings` (nothing but new rows
+    of the embedding table) or `config` (no weight; the method's module has `apply(pipe, config)`).
+    tokens: strings added to the tokenizer. convention: the paper's or release's variant of the formula. info: numbers
+    for the manifest.
+    changed: `{"unet.<parameter>": its value in the base}` of the parameters that have another value now.
+    factors: `{"unet.<layer>": (up, down)}`, float32 (out, r, ...) and (r, in, ...), where a method knows the low-rank
+    factors of its changes itself; `lora` then writes these.
+    config: JSON that `apply` is called with when the checkpoint is opened.
     """
 
     adapter: Adapter
@@ -94,6 +104,9 @@ class Result:
     tokens: tuple[str, ...] = ()
     convention: str = ""
     info: dict[str, Any] = field(default_factory=dict)
+    changed: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

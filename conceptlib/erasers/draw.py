@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from conceptlib.erasers.base import Progress
-from conceptlib.erasers.checkpoint import Checkpoint, find, load
+from conceptlib.erasers.checkpoint import Checkpoint, adapter_module, find, load
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.sampling import sample
 from conceptlib.store import Artifact, Store
@@ -87,7 +87,7 @@ def draw(
     record = Checkpoint.read(folder) if folder else None
     named = record.base if record else {}
     origin = base or (f"{named['ref']}@{named['revision']}" if named.get("revision") else str(named.get("ref")))
-    adapted = record is not None and record.adapter != "full"
+    adapted = record is not None and not adapter_module(record).WHOLE
     rows, pixels, negative = [], [], ""
     for erased in {"with": (True,), "without": (False,), "compare": (False, True)}[mode]:
         pipe = load(

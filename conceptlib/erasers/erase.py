@@ -14,11 +14,13 @@ from conceptlib.concepts.tables import ImageTable
 from conceptlib.erasers import checkpoint
 from conceptlib.erasers.base import Job, Progress, Result
 from conceptlib.erasers.loop import make_accelerator
+from conceptlib.erasers.neighbours import find_neighbours
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import Placement, choose
+from conceptlib.models.encoding import refuse_cut
 from conceptlib.models.loading import base_lock, load_source, resolve_base
 from conceptlib.specs import load_spec
-from conceptlib.specs.load import load_concepts
+from conceptlib.specs.load import load_targets
 from conceptlib.specs.registry import METHODS
 from conceptlib.store import Artifact, NotFound, Store
 
@@ -38,7 +40,7 @@ def erase(
     dtype: str | torch.dtype | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
-    """Erase the recipe's concepts from a base.
+    """Erase the recipe's concepts (or its `targets`: phrases that need no concept spec) from a base.
 
     Stopped at any point, the same call goes on from the last saved step; done already, it returns what is there. Under
     `accelerate launch` all processes call it alike.
@@ -53,7 +55,8 @@ def erase(
         progress: called with ("encode" | "train", done, total).
 
     Returns:
-        The `checkpoint` artifact. `info` has steps, loss, seconds, peak memory, and how many prompts overflowed.
+        The `checkpoint` artifact. `info` has what the method counted (steps, loss, peak memory, rank, ...), and the
+        `neighbours` that the recipe asked for, each with its distance.
 
     Raises:
         ConceptlibError: inputs that are missing, or of another dataset, or lack the concept; an unusable base; a loss
@@ -62,6 +65,7 @@ def erase(
     store = store or Store()
     spec = load_spec("recipe", recipe, overrides)
     method = METHODS.get(spec.method)
+    concepts = load_targets(spec)
     source_data = _data(store, data)
     source_annotations = _annotations(store, annotations, source_data)
     _check_needs(method.needs(spec.params), {"data": source_data, "annotations": source_annotations}, spec.name)
@@ -73,7 +77,12 @@ def erase(
     draft = store.draft(
         "checkpoint",
         spec.name,
-        lock={"recipe": spec.resolved(), "base": locked, "dtype": placement.dtype_name},
+        lock={
+            "recipe": spec.resolved() | {"concepts": [concept.name for concept in concepts]},
+            "phrases": {concept.name: concept.phrases for concept in concepts},
+            "base": locked,
+            "dtype": placement.dtype_name,
+        },
         parents={role: artifact for role, artifact in parents.items() if artifact is not None},
     )
 
@@ -81,10 +90,13 @@ def erase(
         # Weights are loaded whole: what is trained or saved must not have been rounded. Autocast makes the forwards
         # fast.
         pipe = load_source(resolve_base(base), Placement(placement.device, torch.float32, placement.channels_last))
+        phrases = [phrase for concept in concepts for phrase in concept.phrases]
+        refuse_cut(pipe.tokenizer, phrases, what="concept")
+        neighbours = find_neighbours(pipe, phrases, spec.neighbours, seed=spec.seed)
         job = Job(
             params=spec.params,
             seed=spec.seed,
-            concepts=load_concepts(spec.concepts),
+            concepts=concepts,
             pipe=pipe,
             placement=placement,
             accelerator=accelerator,
@@ -93,10 +105,14 @@ def erase(
             data=source_data,
             annotations=source_annotations,
             progress=progress,
+            neighbours=neighbours,
         )
         result: Result = method.run(job)
+        if neighbours:
+            listed = [dataclasses.asdict(neighbour) for neighbour in neighbours]
+            result = dataclasses.replace(result, info={**result.info, "neighbours": listed})
         if accelerator.is_main_process:
-            checkpoint.save(folder, pipe, result, recipe=spec, base=locked)
+            checkpoint.save(folder, pipe, result, recipe=spec, base=locked, concepts=concepts)
         return result
 
     if not accelerator.is_main_process:

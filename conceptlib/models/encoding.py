@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from conceptlib.errors import ConceptlibError
+
 CACHE = 4096
 """Distinct prompts kept: 1 GB for SD 1.5 in float32, 120 MB for `tiny`."""
 
@@ -25,6 +27,24 @@ def token_count(tokenizer: Any, text: str) -> int:
     """Tokens of `text` without the begin and end marks, however many there are."""
     # verbose=False: a text longer than the model takes is what the caller wants to find out, not something to warn of.
     return len(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+
+
+def refuse_cut(tokenizer: Any, prompts: Sequence[str], *, what: str = "prompt") -> None:
+    """Refuse a text that the tokenizer would cut or makes nothing of: the model would not see what is meant.
+
+    Raises:
+        ConceptlibError: naming the first such text.
+    """
+    room = int(tokenizer.model_max_length) - 2
+    for prompt in dict.fromkeys(prompts):
+        count = token_count(tokenizer, prompt)
+        if count == 0:
+            raise ConceptlibError(f"the {what} {prompt!r} is empty: no token is left of it", hint="give it words")
+        if count > room:
+            raise ConceptlibError(
+                f"the {what} {prompt[:60]!r} has {count} tokens, and the text encoder takes {room}: it would be cut",
+                hint="use a shorter one",
+            )
 
 
 def encode_ids(text_encoder: Any, tokenizer: Any, ids: torch.Tensor) -> torch.Tensor:
@@ -54,7 +74,7 @@ class PromptCache:
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Embeddings (N, 77, D) on the text encoder's device and in its dtype."""
+        """Embeddings (N, 77, D) on the text encoder's device and in its dtype; N may be 0."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
         wanted = {prompt: self._known[prompt] for prompt in dict.fromkeys(prompts) if prompt in self._known}
         for start in range(0, len(new), 64):
@@ -64,6 +84,8 @@ class PromptCache:
         self._known.update((prompt, wanted[prompt]) for prompt in new)
         while len(self._known) > self._size:
             del self._known[next(iter(self._known))]
+        if not prompts:
+            return torch.empty((0, self._tokenizer.model_max_length, self._encoder.config.hidden_size))
         return torch.stack([wanted[prompt] for prompt in prompts])
 
 

@@ -9,14 +9,16 @@ costs time there: one model call a prompt, an encoding of every prompt, and PIL.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.encoding import Progress, PromptCache, decode_latents
+from conceptlib.models.guidance import GuidanceRule, combine
 from conceptlib.models.loading import default_resolution
+from conceptlib.models.prediction import Prediction
 
 NUM_STEPS = 20
 _PIXELS_PER_BATCH = 64 * 128 * 128
@@ -46,7 +48,7 @@ def sample(
     """Draw one picture a row.
 
     Args:
-        pipe: a pipeline of the Stable Diffusion shape.
+        pipe: a pipeline of the Stable Diffusion shape; its `guidance_rule`, if it has one, is followed.
         prompts: N prompts.
         seeds: N seeds. A row's noise comes from its own CPU generator, so it does not depend on the batch, the order or
             the device.
@@ -81,6 +83,7 @@ def sample(
     guidance_scale = default_guidance(pipe) if guidance_scale is None else guidance_scale
     batch_size = batch_size or max(1, min(64, _PIXELS_PER_BATCH // (height * width)))
     cache = cache or PromptCache(pipe)
+    rule: GuidanceRule | None = getattr(pipe, "guidance_rule", None)
     shape = (1, pipe.unet.config.in_channels, height // scale, width // scale)
     out = np.empty((len(prompts), height, width, 3), np.uint8)
     for start in range(0, len(prompts), batch_size):
@@ -88,23 +91,46 @@ def sample(
         noise = torch.cat(
             [torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds[rows]]
         )
-        embeds = cache.encode([*(negatives[rows] if guidance_scale > 1 else ()), *prompts[rows]])
-        latents = denoise(pipe, noise, embeds, num_steps=num_steps, guidance_scale=guidance_scale)
+        texts = [*negatives[rows], *prompts[rows]] if guidance_scale > 1 else list(prompts[rows])
+        if rule is not None and guidance_scale > 1:
+            texts += [prompt for prompt in rule.prompts for _ in prompts[rows]]
+        embeds = cache.encode(texts)
+        latents = denoise(pipe, noise, embeds, num_steps=num_steps, guidance_scale=guidance_scale, rule=rule)
         out[rows] = decode_latents(pipe.vae, latents)
         if progress is not None:
             progress("sample", rows.stop, len(prompts))
     return out
 
 
+class Watch(Protocol):
+    """Sees every step of a run."""
+
+    def __call__(self, step: int, timestep: torch.Tensor, latents: torch.Tensor, outputs: torch.Tensor) -> None:
+        """step: from 0. timestep: (). latents: z_t, (N, C, h, w). outputs: of the UNet, a block of N for each prompt
+        of a row, in the order of `prompt_embeds`.
+        """
+        ...
+
+
 @torch.inference_mode()
 def denoise(
-    pipe: Any, noise: torch.Tensor, prompt_embeds: torch.Tensor, *, num_steps: int, guidance_scale: float
+    pipe: Any,
+    noise: torch.Tensor,
+    prompt_embeds: torch.Tensor,
+    *,
+    num_steps: int,
+    guidance_scale: float,
+    rule: GuidanceRule | None = None,
+    watch: Watch | None = None,
 ) -> torch.Tensor:
     """The DDIM loop.
 
     Args:
         noise: standard normal, (N, C, h, w), any device.
-        prompt_embeds: (2N, 77, D), negative prompts first, if `guidance_scale` > 1; else (N, 77, D).
+        prompt_embeds: if `guidance_scale` > 1 at least (2N, 77, D), negative prompts first, then the rows' own, then
+            (E blocks of N) what the rule or the watcher wants to know besides; else (N, 77, D).
+        rule: how guidance combines the predictions; None for the usual way.
+        watch: called at every step, before the latents move.
 
     Returns:
         Latents (N, C, h, w) on the UNet's device.
@@ -113,16 +139,28 @@ def denoise(
 
     scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
     scheduler.set_timesteps(num_steps, device=pipe.unet.device)
+    prediction = Prediction(scheduler)
+    run = rule.begin() if rule is not None else None
     guided = guidance_scale > 1
     embeds = prompt_embeds.to(pipe.unet.device, pipe.unet.dtype)
+    blocks = len(embeds) // len(noise)
     latents = noise.to(pipe.unet.device, pipe.unet.dtype) * scheduler.init_noise_sigma
-    for timestep in scheduler.timesteps:
-        inputs = scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, timestep)
-        noise_pred = pipe.unet(inputs, timestep, encoder_hidden_states=embeds, return_dict=False)[0]
+    for step, timestep in enumerate(scheduler.timesteps):
+        inputs = scheduler.scale_model_input(torch.cat([latents] * blocks) if blocks > 1 else latents, timestep)
+        outputs = pipe.unet(inputs, timestep, encoder_hidden_states=embeds, return_dict=False)[0]
+        if watch is not None:
+            watch(step, timestep, latents, outputs)
         if guided:
-            negative, positive = noise_pred.chunk(2)
-            noise_pred = negative + guidance_scale * (positive - negative)
-        latents = scheduler.step(noise_pred, timestep, latents, return_dict=False)[0]
+            outputs = combine(
+                outputs,
+                latents,
+                timestep,
+                step=step,
+                guidance_scale=guidance_scale,
+                prediction=prediction,
+                rule=run,
+            )
+        latents = scheduler.step(outputs, timestep, latents, return_dict=False)[0]
     return latents
 
 

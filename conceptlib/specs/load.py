@@ -17,7 +17,7 @@ from conceptlib.errors import ConceptlibError, did_you_mean
 from conceptlib.specs import discover, explain
 from conceptlib.specs.errors import Problem, SpecError
 from conceptlib.specs.params import Params
-from conceptlib.specs.schema import SCHEMAS, ConceptSpec, Spec
+from conceptlib.specs.schema import SCHEMAS, ConceptSpec, RecipeSpec, Spec, phrase_name
 from conceptlib.specs.yaml_io import Document, Place, parse_value, read_document
 
 _Spec = TypeVar("_Spec", bound=Spec)
@@ -47,6 +47,18 @@ def load_spec(kind: str | Sequence[str], ref: str | Path, overrides: Iterable[st
 def load_concepts(names: Iterable[str]) -> list[ConceptSpec]:
     """The specs of several concepts, in the order given. Raises SpecError, NotFound."""
     return [load_spec("concept", name) for name in names]
+
+
+def load_targets(recipe: RecipeSpec) -> list[ConceptSpec]:
+    """What a recipe erases: its `targets` as concepts of their own, else its registered `concepts`. Raises SpecError,
+    NotFound.
+    """
+    if not recipe.targets:
+        return load_concepts(recipe.concepts)
+    return [
+        ConceptSpec(kind="concept", name=phrase_name(phrase), type="explicit", phrases=(phrase,))
+        for phrase in recipe.targets
+    ]
 
 
 def _by_line(problem: Problem) -> tuple[int, int]:

@@ -60,6 +60,8 @@ class Registry:
 BUILDERS = Registry("conceptlib.concepts.builders")
 ADAPTERS = Registry("conceptlib.detectors.adapters")
 METHODS = Registry("conceptlib.erasers.methods")
+ERASURE_ADAPTERS = Registry("conceptlib.erasers.adapters")
+FOREIGN = Registry("conceptlib.erasers.foreign.formats")
 SUITES = Registry("conceptlib.evaluators.suites")
 FAMILIES = Registry("conceptlib.models", packages_only=True)
 FORMATS = Registry("conceptlib.formats")

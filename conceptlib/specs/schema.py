@@ -6,17 +6,42 @@ detector, method or model family is known here.
 
 from __future__ import annotations
 
+import hashlib
+import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, model_validator
 
+from conceptlib.specs.neighbours import NeighbourSpec
 from conceptlib.specs.params import Params
 from conceptlib.specs.registry import ADAPTERS, BUILDERS, FAMILIES, METHODS, SUITES, Registry
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$")]
 RecipeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,47}(/[a-z0-9][a-z0-9._-]{0,47})?$")]
-Phrase = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _has_words(text: str) -> str:
+    if not any(
+        character.isprintable() and not character.isspace() for character in text
+    ):  # zero-width ones are nothing
+        raise ValueError("is empty: give it words")
+    return text.strip()
+
+
+Phrase = Annotated[str, Field(max_length=500), AfterValidator(_has_words)]
+
+
+def phrase_name(phrase: str) -> str:
+    """The name of a concept that was given by its phrase alone: `Van Gogh` is `van-gogh`. What has no Latin letters or
+    digits is named by a hash.
+    """
+    ascii_text = unicodedata.normalize("NFKD", phrase).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:64].strip("-")
+    if not name or len(phrase) > 64:
+        name = f"{name[:48] or 'phrase'}-{hashlib.sha256(phrase.encode()).hexdigest()[:8]}"
+    return name
 
 
 class Spec(BaseModel):
@@ -92,13 +117,29 @@ class DetectorSpec(Spec):
 
 
 class RecipeSpec(Spec):
-    """An erasure: a method, the concepts to erase, and its parameters. Its name is `method/variant`."""
+    """An erasure: a method, the concepts to erase, and its parameters. Its name is `method/variant`.
+
+    concepts: names of concept specs. targets: phrases to erase instead of them, in the user's own words, for which no
+    concept spec is needed: `targets='["Van Gogh"]'`. neighbours: what should survive, by hand or found.
+    """
 
     registry: ClassVar[tuple[str, Registry] | None] = ("method", METHODS)
     kind: Literal["recipe"]
     name: RecipeName
     method: str
-    concepts: Annotated[tuple[Name, ...], Field(min_length=1)]
+    concepts: tuple[Name, ...] = ()
+    targets: tuple[Phrase, ...] = ()
+    neighbours: NeighbourSpec = NeighbourSpec()
+
+    @model_validator(mode="after")
+    def _something_to_erase(self) -> RecipeSpec:
+        if not (self.concepts or self.targets):
+            raise ValueError("there is nothing to erase: name concepts, or give phrases as targets")
+        names = [phrase_name(target) for target in self.targets]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise ValueError(f"the target {self.targets[index]!r} is listed twice")
+        return self
 
 
 class SuiteSpec(Spec):

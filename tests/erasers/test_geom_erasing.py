@@ -19,11 +19,11 @@ from conceptlib.erasers.methods.geom_erasing import (
     needs,
     region_loss,
     run,
-    shifted_timesteps,
 )
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import choose
 from conceptlib.models.encoding import encode_images
+from conceptlib.models.prediction import shifted_timesteps
 from conceptlib.specs.load import load_concepts
 from conceptlib.store import Store
 from tests.support.erasure import polluted_pictures, store_annotations, store_dataset

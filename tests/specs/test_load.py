@@ -270,3 +270,42 @@ print(sorted(set(sys.modules) & heavy))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ("", "there is nothing to erase"),
+        ("concepts: []", "there is nothing to erase"),
+        ("targets: ['  ']", "is empty"),
+        ("targets: [Van Gogh, van gogh]", "is listed twice"),
+    ],
+)
+def test_a_recipe_erases_something(write, lines: str, complaint: str) -> None:
+    path = write("recipes/x.yaml", f"kind: recipe\nname: x/y\nmethod: geom-erasing\n{lines}\n")
+    problems = check_spec("recipe", path)
+    assert any(complaint in problem.message for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "name"),
+    [
+        ("Van Gogh", "van-gogh"),
+        ("Édouard  Manet!", "edouard-manet"),
+        ("QR code", "qr-code"),
+        ("梵高", "phrase-0a45e7eb"),
+    ],
+)
+def test_a_phrase_names_itself(phrase: str, name: str) -> None:
+    from conceptlib.specs.schema import phrase_name
+
+    assert phrase_name(phrase) == name
+
+
+def test_targets_stand_in_place_of_concepts() -> None:
+    from conceptlib.specs.load import load_targets
+
+    recipe = load_spec("recipe", "geom-erasing/qr", ["targets=[Van Gogh]"])
+    (found,) = load_targets(recipe)
+    assert (found.name, found.phrase, found.type) == ("van-gogh", "Van Gogh", "explicit")
+    assert [one.name for one in load_targets(load_spec("recipe", "geom-erasing/qr"))] == ["qr-code"]

@@ -224,6 +224,7 @@ class GeometryObjective:
         import torch
 
         from conceptlib.geometry.weights import region_weights
+        from conceptlib.models.prediction import shifted_timesteps
 
         pictures = [int(self.rows[row]) for row in rows]
         latents = torch.from_numpy(self.data.latents[pictures]).to(self.device)
@@ -283,17 +284,6 @@ class GeometryObjective:
             self.unet.disable_gradient_checkpointing()
         for module in (self.unet, self.encoder):
             module.requires_grad_(False)
-
-
-def shifted_timesteps(uniform: torch.Tensor, steps: int, shift: float) -> torch.Tensor:
-    """Timesteps, int64 in [0, steps): ⌊steps · s·u / (1 + (s − 1)·u)⌋ (Esser et al. 2024, eq. 23).
-
-    Args:
-        uniform: u, any shape, in [0, 1).
-        steps: T, how many timesteps the model was trained with.
-        shift: s above 0; 1 leaves the timesteps uniform.
-    """
-    return (steps * shift * uniform / (1 + (shift - 1) * uniform)).long().clamp(0, steps - 1)
 
 
 def region_loss(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:

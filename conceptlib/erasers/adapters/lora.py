@@ -1,0 +1,150 @@
+"""Low-rank matrices that plain diffusers loads: `pipe.load_lora_weights(folder)`.
+
+They come from adapters that were trained (peft), or, where a method changed weight matrices by low-rank amounts
+(closed forms), from those changes, which are factored without loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from conceptlib.erasers.adapters._tokens import apply_tokens, save_tokens
+from conceptlib.erasers.lowrank import factor
+from conceptlib.errors import ConceptlibError
+from conceptlib.models.loading import quiet
+from conceptlib.models.parts import components, parameter
+
+if TYPE_CHECKING:
+    from conceptlib.erasers.base import Result
+    from conceptlib.erasers.checkpoint import Checkpoint
+
+WHOLE = False
+LORA = "pytorch_lora_weights.safetensors"
+
+
+def save(folder: Path, pipe: Any, result: Result, record: Checkpoint) -> None:
+    """Write the adapters on the UNet and the text encoder, or `result.factors`, or the factors of `result.changed`.
+
+    Raises:
+        ConceptlibError: a change that is not of low rank.
+    """
+    states: dict[str, dict[str, torch.Tensor] | None] = {
+        name: _peft_state(getattr(pipe, name)) for name in ("unet", "text_encoder")
+    }
+    if result.factors:
+        states = dict(padded(result.factors))
+    elif result.changed:
+        now = {name: parameter(pipe, name) for name in result.changed}
+        states = dict(factors(pipe, result.changed, now))
+    write(folder, pipe, states)
+    save_tokens(folder, pipe, result)
+
+
+def write(folder: Path, pipe: Any, states: Mapping[str, Mapping[str, torch.Tensor] | None]) -> None:
+    """Write the file; `states` by component, `unet` and `text_encoder`."""
+    with quiet():
+        type(pipe).save_lora_weights(
+            folder,
+            unet_lora_layers=states.get("unet"),
+            text_encoder_lora_layers=states.get("text_encoder"),
+            safe_serialization=True,
+        )
+
+
+def apply(folder: Path, record: Checkpoint, pipe: Any) -> None:
+    """Put the adapters on the base. Raises ConceptlibError unless the model took every tensor of the file."""
+    from safetensors import SafetensorError, safe_open
+
+    apply_tokens(folder, record, pipe)
+    path = folder / LORA
+    try:
+        with safe_open(path, "pt") as file:
+            written = len(file.keys())
+        with quiet():
+            pipe.load_lora_weights(str(folder), weight_name=LORA)
+    except (OSError, SafetensorError) as error:
+        raise ConceptlibError("the LoRA weights cannot be read", where=str(path), hint=str(error)) from error
+    except (RuntimeError, ValueError) as error:  # another shape, or a module that this base lacks
+        raise ConceptlibError(
+            f"the LoRA weights do not fit this base: {str(error).splitlines()[0]}",
+            where=str(path),
+            hint="apply it to the base that it was made from",
+        ) from error
+    loaded = sum(".lora_" in name for module in (pipe.unet, pipe.text_encoder) for name in module.state_dict())
+    if loaded != written:
+        raise ConceptlibError(
+            f"{written} LoRA tensors in the file, {loaded} in the model",
+            where=str(path),
+            hint="this base has other layers",
+        )
+
+
+def factors(
+    pipe: Any, before: Mapping[str, torch.Tensor], now: Mapping[str, torch.Tensor]
+) -> dict[str, dict[str, torch.Tensor]]:
+    """The changes from `before` to `now` (both `{component.name: tensor}`) as LoRA states by component.
+
+    Raises:
+        ConceptlibError: a changed tensor that is no weight of a linear layer or convolution, or a change whose factors
+            would be no smaller than itself: then it is not of low rank, and LoRA is the wrong form.
+    """
+    pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    for name in sorted(before):
+        component, _, inner = name.partition(".")
+        layer, _, kind = inner.rpartition(".")
+        old, new = before[name].detach().float().cpu(), now[name].detach().float().cpu()
+        if torch.equal(old, new):
+            continue
+        module = dict(components(pipe)[component].named_modules()).get(layer)
+        if kind != "weight" or not isinstance(module, nn.Linear | nn.Conv2d):
+            raise ConceptlibError(
+                f"{name} has changed, and a LoRA cannot hold it: it is no weight matrix",
+                hint="use adapter=tensors",
+            )
+        up, down = factor(new.double() - old.double(), scale=float(old.abs().max()))
+        rank, (rows, columns) = up.shape[1], (old.shape[0], old[0].numel())
+        if rank * (rows + columns) >= rows * columns:
+            raise ConceptlibError(
+                f"the change of {name} has rank {rank} ({rows} x {columns}): it is not of low rank, so a LoRA would "
+                "not be exact",
+                hint="use adapter=tensors, or train with adapter=lora",
+            )
+        shape = (-1, *old.shape[1:])
+        up = up.reshape(*up.shape, *([1] * (old.dim() - 2)))
+        down = down.reshape(shape) if rank else down.reshape(0, *old.shape[1:])
+        pairs[f"{component}.{layer}"] = (up, down)
+    return padded(pairs)
+
+
+def padded(pairs: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> dict[str, dict[str, torch.Tensor]]:
+    """Factors `{component.layer: (up, down)}` as LoRA states by component, padded by zeros to the largest rank, so that
+    every reader scales them by 1.
+    """
+    rank = max((up.shape[1] for up, _ in pairs.values()), default=0)
+    states: dict[str, dict[str, torch.Tensor]] = {}
+    for name, (up, down) in pairs.items():
+        component, _, layer = name.partition(".")
+        wide = up.new_zeros(up.shape[0], rank, *up.shape[2:])
+        tall = down.new_zeros(rank, *down.shape[1:])
+        wide[:, : up.shape[1]], tall[: down.shape[0]] = up, down
+        states.setdefault(component, {})[f"{layer}.lora_A.weight"] = tall
+        states[component][f"{layer}.lora_B.weight"] = wide
+    return states
+
+
+def _peft_state(module: Any) -> dict[str, torch.Tensor] | None:
+    if not getattr(module, "peft_config", None):
+        return None
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft.utils import get_peft_model_state_dict
+
+    # The new tokens' rows are in learned_embeds.safetensors, not here.
+    state: dict[str, torch.Tensor] = convert_state_dict_to_diffusers(
+        get_peft_model_state_dict(module, save_embedding_layers=False)
+    )
+    return state

@@ -1,0 +1,77 @@
+"""LoRA files: kohya's names (SPM, LECO and what sd-scripts writes), and peft's and diffusers' own.
+
+kohya spells a module by its name with underscores for dots, diffusers' name or CompVis', behind `lora_unet_` or
+`lora_te_`, and keeps a scale α beside the matrices: the change is α/r · up · down. SPM's gates, which weigh an adapter
+by the prompt at inference, are no part of its files: the adapters are taken as always on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from conceptlib.erasers.foreign.base import Found, Tensors
+from conceptlib.models.compvis import unet_names
+from conceptlib.models.parts import components
+
+_NAME = re.compile(
+    r"(?:base_model\.model\.)?(?P<layer>.+?)(?:\.processor)?[._]"
+    r"(?P<kind>lora_down|lora_up|lora_A|lora_B|lora\.down|lora\.up)(?:\.\w+)?\.weight"
+)
+_ALPHA = re.compile(r"(?P<layer>.+)\.alpha")
+_KOHYA = {"unet": ("lora_unet_",), "text_encoder": ("lora_te_", "lora_te1_")}
+_DOWN = ("lora_down", "lora_A", "lora.down")
+
+
+def matches(names: frozenset[str]) -> bool:
+    """Any pair of low-rank matrices."""
+    return any(_NAME.fullmatch(name) for name in names)
+
+
+def locate(tensors: Tensors, pipe: Any) -> Found:
+    """Every pair by its layer; α is multiplied into `up`."""
+    table = dict(spellings(pipe))
+    found = Found()
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    names: dict[str, list[str]] = {}
+    for name, tensor in tensors.items():
+        match = _NAME.fullmatch(name) or _ALPHA.fullmatch(name)
+        layer = table.get(match["layer"]) if match else None
+        if match is None or layer is None:
+            found.unknown.append(name)
+            continue
+        kind = "alpha" if match.re is _ALPHA else "down" if match["kind"] in _DOWN else "up"
+        parts.setdefault(layer, {})[kind] = tensor.float()
+        names.setdefault(layer, []).append(name)
+    for layer, part in parts.items():
+        if "up" not in part or "down" not in part:
+            found.unknown += names[layer]
+            continue
+        rank = len(part["down"])
+        scale = float(part["alpha"]) / rank if "alpha" in part else 1.0
+        found.factors[layer] = (part["up"] * scale, part["down"])
+    return found
+
+
+def spellings(pipe: Any) -> Iterator[tuple[str, str]]:
+    """How a layer may be written, and its `component.layer`."""
+    compvis = {
+        own.removesuffix(".weight"): theirs.removesuffix(".weight") for theirs, own in unet_names(pipe.unet).items()
+    }
+    for component, module in components(pipe).items():
+        for name, layer in module.named_modules():
+            if not isinstance(layer, nn.Linear | nn.Conv2d):
+                continue
+            own = f"{component}.{name}"
+            inner = name.removeprefix("text_model.")
+            written = [name] if component != "text_encoder" else [name, inner, f"text_model.{inner}"]
+            if component == "unet" and name in compvis:
+                written.append(compvis[name])
+            for spelling in written:
+                yield f"{component}.{spelling}", own
+                for prefix in _KOHYA.get(component, ()):
+                    yield prefix + spelling.replace(".", "_"), own

@@ -1,0 +1,110 @@
+"""Opening other people's files: safetensors, or pickles of which nothing but tensors is read.
+
+Which of the two a file is, is said by its content, never by its ending.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from conceptlib.erasers.foreign.base import Tensors
+from conceptlib.errors import ConceptlibError
+from conceptlib.store.hashing import digest, sha256_file
+
+ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_WRAPPERS = re.compile(r"^(?:(?:state_dict|model_state_dict|unet_state_dict|module)\.)+")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file, or the weight files of a folder.
+
+    name: to tell people, without folders of this machine. sha256: of the file; of a folder, the digest of its files'.
+    tensors: on the CPU, by name. other: names of what was no tensor.
+    """
+
+    name: str
+    sha256: str
+    tensors: Tensors
+    other: tuple[str, ...] = ()
+
+
+def open_weights(path: Path) -> Opened:
+    """Read a file, or every weight file of a component's folder (shards, or one).
+
+    Raises:
+        ConceptlibError: nothing there, no weights in it, or a file that needs more than tensors to be read.
+    """
+    if path.is_file():
+        tensors, other = read_tensors(path)
+        return Opened(path.name, sha256_file(path), tensors, other)
+    if not path.is_dir():
+        raise ConceptlibError("there is no such file", where=str(path))
+    files = sorted(file for file in path.iterdir() if file.suffix in ENDINGS)
+    # A folder may hold the same weights twice; the safe ones are read.
+    files = [file for file in files if file.suffix == ".safetensors"] or files
+    if not files:
+        raise ConceptlibError("this folder holds no weights", where=str(path), hint=f"one of {', '.join(ENDINGS)}")
+    found: Tensors = {}
+    left: list[str] = []
+    for file in files:
+        tensors, other = read_tensors(file)
+        twice = found.keys() & tensors.keys()
+        if twice:
+            raise ConceptlibError(
+                f"{min(twice)} is in more than one file", where=str(path), hint="give the one file that is meant"
+            )
+        found |= tensors
+        left += other
+    return Opened(path.name, digest({file.name: sha256_file(file) for file in files}), found, tuple(left))
+
+
+def read_tensors(path: Path) -> tuple[Tensors, tuple[str, ...]]:
+    """The tensors of a file by name, and the names of what else was in it.
+
+    Nested mappings are joined by dots (`{"unet": {"conv_in.weight": ...}}` is `unet.conv_in.weight`) and the usual
+    wrappers (`state_dict`, `module`) are dropped.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    with path.open("rb") as file:
+        head = file.read(9)
+    # A safetensors file is the length of its header in eight bytes, then JSON; a pickle is a zip or begins with 0x80.
+    pickled = head[:2] == b"PK" or (head[:1] == b"\x80" and head[8:] != b"{")
+    try:
+        # weights_only: the unpickler builds tensors and plain containers, and calls nothing else.
+        raw = torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ConceptlibError(f"this file cannot be read: {error}", where=str(path)) from error
+    except Exception as error:  # the unpickler's refusals are of many kinds
+        raise ConceptlibError(
+            "this file holds more than tensors, or is damaged; nothing of it was run",
+            where=str(path),
+            hint="where you trust it, load it yourself and save its state dict as safetensors",
+        ) from error
+    tensors: Tensors = {}
+    other: list[str] = []
+    for name, value in _leaves(raw, ""):
+        name = _WRAPPERS.sub("", name)
+        if isinstance(value, torch.Tensor):
+            tensors[name] = value.detach()
+        else:
+            other.append(name)
+    if not tensors:
+        raise ConceptlibError("there are no tensors in this file", where=str(path))
+    return tensors, tuple(other)
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value

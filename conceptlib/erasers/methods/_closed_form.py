@@ -1,0 +1,76 @@
+"""What the closed forms share: from phrases to pairs of embeddings, and from an edit to a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from conceptlib.erasers.base import Adapter, Job, Result
+
+if TYPE_CHECKING:
+    import torch
+
+    from conceptlib.erasers.closed_form import Edit
+
+PART: Final = "attn2-kv"
+
+
+def moves(job: Job) -> dict[str, str]:
+    """What each phrase shall be read as: the concepts' phrases as the anchor, unless `redirect` says otherwise."""
+    erased = {phrase: job.params.anchor for concept in job.concepts for phrase in concept.phrases}
+    return erased | dict(job.params.redirect)
+
+
+def held(job: Job) -> list[str]:
+    """What must not move: `preserve`, then the neighbours, each once, and nothing that is moved."""
+    wanted = [*job.params.preserve, *(neighbour.phrase for neighbour in job.neighbours)]
+    return [phrase for phrase in dict.fromkeys(wanted) if phrase not in moves(job)]
+
+
+def pairs(
+    pipe: Any, wanted: Mapping[str, str], templates: Sequence[str], positions: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings of phrases and of what they shall be read as, row by row: two tensors (n, D).
+
+    Args:
+        wanted: phrase to target.
+        templates: prompts with a `{}`; each phrase is put into each of them.
+        positions: `last`: the phrase's last token, n = phrases × templates. `tail`: that and every position behind it,
+            as far as both prompts reach. `all`: all 77 positions, one by one.
+    """
+    import torch
+
+    from conceptlib.models.words import subjects
+
+    sources, targets = [], []
+    for template in templates:
+        before = subjects(pipe, list(wanted), template)
+        after = subjects(pipe, list(wanted.values()), template)
+        for source, target in zip(before, after, strict=True):
+            i, j = (0, 0) if positions == "all" else (source.last, target.last)
+            count = 1 if positions == "last" else len(source.states) - max(i, j)
+            sources.append(source.states[i : i + count])
+            targets.append(target.states[j : j + count])
+    width = int(pipe.text_encoder.config.hidden_size)
+    empty = torch.empty(0, width)
+    return torch.cat([empty, *(rows.cpu() for rows in sources)]), torch.cat([empty, *(rows.cpu() for rows in targets)])
+
+
+def finish(pipe: Any, edit: Edit, adapter: Adapter, convention: str, info: Mapping[str, Any]) -> Result:
+    """Edit every key and value matrix in place; the result holds the tensors, or the factors as a LoRA."""
+    from conceptlib.models.parts import select
+
+    small = edit.compact()
+    changed, factors = {}, {}
+    for name, weight in select(pipe.unet, PART).items():
+        changed[f"unet.{name}"] = weight.detach().clone()
+        if adapter == "lora":
+            factors[f"unet.{name.removesuffix('.weight')}"] = small.lora(weight)
+        weight.data.copy_(small.apply(weight))
+    return Result(
+        adapter=adapter,
+        convention=convention,
+        changed=changed,
+        factors=factors,
+        info={"rank": small.rank, "matrices": len(changed), **info},
+    )
