@@ -30,6 +30,7 @@ _PUBLIC = {
     "erase": "conceptlib.erasers.erase",
     "load": "conceptlib.erasers.checkpoint",
     "evaluate": "conceptlib.evaluators.suite",
+    "sweep": "conceptlib.sweeps.run",
     "publish": "conceptlib.hub.publish",
 }
 
