@@ -31,6 +31,7 @@ _PUBLIC = {
     "erase": "conceptlib.erasers.erase",
     "load": "conceptlib.erasers.checkpoint",
     "evaluate": "conceptlib.evaluators.suite",
+    "sweep": "conceptlib.sweeps.run",
     "publish": "conceptlib.hub.publish",
     "export_dataset": "conceptlib.formats",
     "import_annotations": "conceptlib.formats",

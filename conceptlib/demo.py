@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -131,12 +130,14 @@ def demo(
     Raises:
         ConceptlibError: the extra `yolo` is not installed, or a stage failed; the same call goes on from there.
     """
+    from conceptlib.erasers.memory import process_peak
+
     check_requirements()
     run = _Run(store or Store(), settings or Settings(), Path(out).expanduser().absolute(), progress, on_stage, on_done)
     started = time.monotonic()
     run.everything()
     run.demo.seconds = time.monotonic() - started
-    run.demo.peak_memory = peak_memory()
+    run.demo.peak_memory = process_peak()
     return run.demo
 
 
@@ -147,16 +148,6 @@ def check_requirements() -> None:
             "the demo trains a YOLO detector, and ultralytics is not installed",
             hint="pip install 'conceptlib[yolo]' (ultralytics is under the AGPL-3.0)",
         )
-
-
-def peak_memory() -> int | None:
-    """Most memory that this process has had so far, in bytes; None on systems that do not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 class _Run:

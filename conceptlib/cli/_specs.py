@@ -18,10 +18,11 @@ def add_spec_commands(group: click.Group, kinds: tuple[str, ...], *, noun: str, 
         from conceptlib.specs import list_specs
 
         rows = list_specs(kinds)
-        columns = ["name", "kind", "uses", "origin", "description"]
-        out.table(
-            rows, columns if len(kinds) > 1 else [c for c in columns if c != "kind"], empty=f"no {noun} specs yet"
-        )
+        measured = any(row["measured"] for row in rows)
+        left_out = {"kind"} if len(kinds) == 1 else set()
+        left_out |= set() if measured else {"measured"}
+        columns = [c for c in ("name", "kind", "uses", "origin", "measured", "description") if c not in left_out]
+        out.table(rows, columns, empty=f"no {noun} specs yet")
 
     @group.command("cat", short_help=f"Print a {noun} spec.")
     @click.argument("name")

@@ -9,7 +9,7 @@ from conceptlib.cli._specs import add_spec_commands
 
 @click.group("recipes")
 def cli() -> None:
-    """List, show, copy and check recipes, suites and models."""
+    """List, show, copy and check recipes, suites, sweeps and models."""
 
 
-add_spec_commands(cli, ("recipe", "suite", "model"), noun="recipe", example="geom-erasing/qr")
+add_spec_commands(cli, ("recipe", "suite", "sweep", "model"), noun="recipe", example="geom-erasing/qr")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from conceptlib.concepts.tables import ImageTable
 from conceptlib.erasers import checkpoint
 from conceptlib.erasers.base import Job, Progress, Result
 from conceptlib.erasers.loop import make_accelerator
+from conceptlib.erasers.memory import peak_memory
 from conceptlib.erasers.neighbours import find_neighbours
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import Placement, choose
@@ -22,6 +23,7 @@ from conceptlib.models.loading import base_lock, load_source, resolve_base
 from conceptlib.specs import load_spec
 from conceptlib.specs.load import load_targets
 from conceptlib.specs.registry import METHODS
+from conceptlib.specs.schema import ConceptSpec, RecipeSpec
 from conceptlib.store import Artifact, NotFound, Store
 
 LOG = "log.jsonl"
@@ -77,12 +79,7 @@ def erase(
     draft = store.draft(
         "checkpoint",
         spec.name,
-        lock={
-            "recipe": spec.resolved() | {"concepts": [concept.name for concept in concepts]},
-            "phrases": {concept.name: concept.phrases for concept in concepts},
-            "base": locked,
-            "dtype": placement.dtype_name,
-        },
+        lock=erasure_lock(spec, concepts, locked, placement.dtype_name),
         parents={role: artifact for role, artifact in parents.items() if artifact is not None},
     )
 
@@ -122,10 +119,12 @@ def erase(
         if draft.done is not None:
             return draft.done
         draft.path.mkdir(parents=True, exist_ok=True)
-        result = work(draft.path)
+        with peak_memory(placement.device) as peak:
+            result = work(draft.path)
         shutil.rmtree(draft.path / _WORK, ignore_errors=True)
         info = {
             **result.info,
+            "peak_memory_mb": peak.mb,
             "adapter": result.adapter,
             "negative_prompt": result.negative_prompt,
             "device": str(placement.device),
@@ -133,6 +132,18 @@ def erase(
         artifact = draft.commit(info=info, volatile=(LOG,))
     _announce(accelerator, artifact, artifact.path)
     return artifact
+
+
+def erasure_lock(
+    spec: RecipeSpec, concepts: Sequence[ConceptSpec], base: Mapping[str, Any], dtype: str
+) -> dict[str, Any]:
+    """What decides a checkpoint, beside its parents."""
+    return {
+        "recipe": spec.resolved() | {"concepts": [concept.name for concept in concepts]},
+        "phrases": {concept.name: concept.phrases for concept in concepts},
+        "base": base,
+        "dtype": dtype,
+    }
 
 
 def _announce(accelerator: Any, done: Artifact | None, path: Path) -> None:

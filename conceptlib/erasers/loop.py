@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ import torch
 from torch import nn
 
 from conceptlib.erasers.base import Objective, Progress, TrainingParams
+from conceptlib.erasers.memory import peak_memory_mb
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.files import atomic_path, atomic_write
 from conceptlib.store.seeds import row_generator, row_seed
@@ -300,18 +300,6 @@ def generators(seed: int, positions: np.ndarray) -> list[torch.Generator]:
 
 def _step_device(parameter: torch.Tensor) -> torch.device:
     return parameter.device if parameter.device.type == "cuda" else torch.device("cpu")
-
-
-def peak_memory_mb(device: torch.device) -> int:
-    """The most memory in use so far, in MiB: the CUDA allocator's, else the process's resident set."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) >> 20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak >> (20 if sys.platform == "darwin" else 10)
 
 
 class _Log:

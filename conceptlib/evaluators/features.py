@@ -97,7 +97,7 @@ def _pretrained(name: str, device: str) -> Extractor:
 
     from conceptlib.store.hashing import digest, sha256_file
 
-    folder = _folder(name)
+    folder = pretrained_folder(name)
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise ConceptlibError(
@@ -125,7 +125,7 @@ def _pretrained(name: str, device: str) -> Extractor:
     return Extractor(name, digest({path.name: sha256_file(path) for path in weights}), run)
 
 
-def _folder(name: str) -> Path:
+def pretrained_folder(name: str) -> Path:
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     from huggingface_hub import snapshot_download

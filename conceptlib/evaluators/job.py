@@ -34,7 +34,8 @@ class Job:
         checkpoint: the checkpoint as an artifact; None for a base, and for a checkpoint that is not in the store (a
             published one).
         base: reference of the base: `tiny`, a folder or a Hub id.
-        concepts: names of the concepts to look for, at least one.
+        concepts: names of the concepts to look for; may be empty.
+        targets: words or phrases that the checkpoint erased; empty for a base.
         detector: detector reference that goes before the suite's own; None for that.
         device, dtype: where generation runs; None to choose.
         progress: called with (stage, done, total); never None.
@@ -47,6 +48,7 @@ class Job:
     checkpoint: Artifact | None
     base: str
     concepts: tuple[str, ...]
+    targets: tuple[str, ...]
     detector: str | Artifact | None
     device: str | None
     dtype: str | None

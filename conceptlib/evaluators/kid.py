@@ -18,25 +18,31 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.stats import Estimate
 
 
-def polynomial_mmd2(x: np.ndarray, y: np.ndarray) -> float:
+def polynomial_mmd2(x: np.ndarray, y: np.ndarray, *, paired: bool = False) -> float:
     """Unbiased squared MMD of two samples under the cubic kernel (the paper's eq. 4).
 
     MMD2 = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j)
 
+    Where x_i and y_i show the same caption from the same noise they are not independent, and k(x_i, y_i) in the last
+    mean would make alike models look nearer than equal. Paired, that mean is over i != j as well: the U-statistic of
+    Gretton et al. (JMLR 2012, eq. 4), which is unbiased for pairs, and exactly 0 for equal sets.
+
     Args:
         x, y: features (m, d) and (n, d), m and n at least 2.
+        paired: whether row i of x belongs to row i of y; m = n then.
 
     Raises:
-        ConceptlibError: fewer than two rows, or different widths.
+        ConceptlibError: fewer than two rows, different widths, or pairs that lack a partner.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if min(len(x), len(y)) < 2 or x.shape[1] != y.shape[1]:
+    if min(len(x), len(y)) < 2 or x.shape[1] != y.shape[1] or (paired and len(x) != len(y)):
         raise ConceptlibError(f"KID needs two or more rows of one width, not {x.shape} and {y.shape}")
     m, n, d = len(x), len(y), x.shape[1]
     kxx, kyy, kxy = ((a @ b.T / d + 1.0) ** 3 for a, b in ((x, x), (y, y), (x, y)))
     within_x = (kxx.sum() - np.trace(kxx)) / (m * (m - 1))
     within_y = (kyy.sum() - np.trace(kyy)) / (n * (n - 1))
-    return float(within_x + within_y - 2.0 * kxy.mean())
+    across = (kxy.sum() - np.trace(kxy)) / (m * (m - 1)) if paired else kxy.mean()
+    return float(within_x + within_y - 2.0 * across)
 
 
 def feature_scale(reference: np.ndarray) -> float:
@@ -58,7 +64,13 @@ def feature_scale(reference: np.ndarray) -> float:
 
 
 def kid(
-    features: np.ndarray, reference: np.ndarray, *, subsets: int = 100, subset_size: int = 256, seed: int = 0
+    features: np.ndarray,
+    reference: np.ndarray,
+    *,
+    subsets: int = 100,
+    subset_size: int = 256,
+    seed: int = 0,
+    paired: bool = False,
 ) -> Estimate:
     """Mean of `polynomial_mmd2` over random subsets, with their standard deviation as the interval.
 
@@ -68,6 +80,7 @@ def kid(
         subset_size: images a subset, drawn without replacement; at most half of the smaller set is taken, so that
             subsets differ.
         seed: decides the subsets.
+        paired: see `polynomial_mmd2`; a subset then holds whole pairs.
 
     Returns:
         value = mean, low and high = one standard deviation of the subsets below and above; n = number of `features`.
@@ -82,12 +95,10 @@ def kid(
         )
     size = min(subset_size, smaller // 2)
     rng = np.random.default_rng(np.random.SeedSequence([seed, size]))
-    values = [
-        polynomial_mmd2(
-            features[rng.choice(len(features), size, replace=False)],
-            reference[rng.choice(len(reference), size, replace=False)],
-        )
-        for _ in range(subsets)
-    ]
+    values = []
+    for _ in range(subsets):
+        rows = rng.choice(len(features), size, replace=False)
+        others = rows if paired else rng.choice(len(reference), size, replace=False)
+        values.append(polynomial_mmd2(features[rows], reference[others], paired=paired))
     centre, spread = float(np.mean(values)), float(np.std(values))
     return Estimate(centre, centre - spread, centre + spread, len(features), "std")

@@ -13,16 +13,13 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.job import Job, Progress
 from conceptlib.specs import SUITES, SuiteSpec, load_spec
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_path, atomic_write
-
-if TYPE_CHECKING:
-    from conceptlib.erasers.checkpoint import Checkpoint
 
 SCORES, GRID = "scores.json", "grid.png"
 
@@ -75,7 +72,8 @@ def evaluate(
         erased=record is not None,
         checkpoint=artifact,
         base=base,
-        concepts=_concepts(record, spec),
+        concepts=(record.concepts if record else ()) or tuple(spec.concepts),
+        targets=record.phrases if record else (),
         detector=detector,
         device=device,
         dtype=dtype,
@@ -113,16 +111,6 @@ def scores(evaluation: Artifact) -> list[dict[str, Any]]:
             "the scores cannot be read", where=str(path), hint=f"conceptlib verify {evaluation.id}"
         ) from error
     return [dict(row) for row in rows]
-
-
-def _concepts(record: Checkpoint | None, spec: SuiteSpec) -> tuple[str, ...]:
-    """The checkpoint's concepts; for a base those of the suite."""
-    found = (record.concepts if record else ()) or tuple(spec.concepts)
-    if not found:
-        raise ConceptlibError(
-            "there is no concept to look for", where=str(spec.source), hint="name it: concepts=[qr-code]"
-        )
-    return found
 
 
 def _name(source: str) -> str:

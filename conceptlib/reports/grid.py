@@ -95,7 +95,7 @@ def _tile(panel: Panel, index: int, cell: int) -> Image.Image:
         (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.BICUBIC
     )
     found = panel.detections[index] if panel.detections else Detections.empty()
-    draw, font = ImageDraw.Draw(tile), _font(11)
+    draw, font = ImageDraw.Draw(tile), typeface(11)
     for (x1, y1, x2, y2), label in zip(found.boxes * scale, found.labels, strict=True):
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=FRAME, width=3)
         wide = draw.textlength(label, font=font) + 8
@@ -129,7 +129,7 @@ class _Pen:
         self, texts: Sequence[str], lefts: Sequence[int], width: int, size: int, ink: tuple[int, int, int]
     ) -> None:
         """Wrapped texts side by side."""
-        font, step = _font(size), round(size * 1.3)
+        font, step = typeface(size), round(size * 1.3)
         wrapped = [_wrap(text, font, width) for text in texts]
         height = max((len(lines) * step for lines in wrapped), default=0)
         draw = self._grow(height)
@@ -143,9 +143,9 @@ class _Pen:
         if not heading and not note:
             return
         draw = self._grow(30)
-        draw.text((MARGIN, self.y), heading, font=_font(20), fill=INK)
-        left = MARGIN + draw.textlength(heading, font=_font(20)) + 14
-        draw.text((left, self.y + 5), note, font=_font(14), fill=PALE)
+        draw.text((MARGIN, self.y), heading, font=typeface(20), fill=INK)
+        left = MARGIN + draw.textlength(heading, font=typeface(20)) + 14
+        draw.text((left, self.y + 5), note, font=typeface(14), fill=PALE)
         self.y += 30
 
     def pictures(self, tiles: Sequence[Image.Image], lefts: Sequence[int], cell: int) -> None:
@@ -167,7 +167,8 @@ class _Pen:
         return self.page.crop((0, 0, self.width, self.y + MARGIN))
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def typeface(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font inside Pillow, in pixels."""
     return ImageFont.load_default(size)
 
 

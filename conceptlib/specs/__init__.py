@@ -9,7 +9,16 @@ from conceptlib.specs.files import Report, copy_spec, list_specs, read_spec_text
 from conceptlib.specs.load import check_spec, load_concepts, load_spec
 from conceptlib.specs.params import FloatRange, Fraction, IntRange, Params, PositiveFloat, PositiveInt, within
 from conceptlib.specs.registry import ADAPTERS, BUILDERS, FAMILIES, FORMATS, METHODS, SUITES, Registry
-from conceptlib.specs.schema import ConceptSpec, DatasetSpec, DetectorSpec, ModelSpec, RecipeSpec, Spec, SuiteSpec
+from conceptlib.specs.schema import (
+    ConceptSpec,
+    DatasetSpec,
+    DetectorSpec,
+    ModelSpec,
+    RecipeSpec,
+    Spec,
+    SuiteSpec,
+    SweepSpec,
+)
 
 __all__ = [
     "ADAPTERS",
@@ -37,6 +46,7 @@ __all__ = [
     "SpecError",
     "SpecFile",
     "SuiteSpec",
+    "SweepSpec",
     "check_spec",
     "copy_spec",
     "find",

@@ -8,6 +8,7 @@
 | recipe | `recipes/METHOD/VARIANT.yaml`, name `METHOD/VARIANT` |
 | suite | `recipes/suites/NAME.yaml` |
 | model | `recipes/NAME.yaml` |
+| sweep | `recipes/sweeps/NAME.yaml` |
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _LAYOUT = {
     "recipe": ("recipes", "*/*.yaml"),
     "suite": ("recipes/suites", "*.yaml"),
     "model": ("recipes", "*.yaml"),
+    "sweep": ("recipes/sweeps", "*.yaml"),
 }
+_NO_METHODS = {"suites", "sweeps"}
 KINDS = tuple(_LAYOUT)
 _KIND_LINE = re.compile(rb"^kind:[ \t]*['\"]?(\w+)", re.MULTILINE)
 
@@ -115,7 +118,7 @@ def _in_root(kind: str, origin: str, root: Path) -> Iterator[SpecFile]:
     if not base.is_dir():
         return
     for path in base.glob(pattern):
-        if not path.is_file() or (kind == "recipe" and path.parent.name == "suites"):
+        if not path.is_file() or (kind == "recipe" and path.parent.name in _NO_METHODS):
             continue
         # A working folder may hold a `datasets/` of something else; there only files that call themselves a spec count.
         if origin == "folder" and _kind_in(path) not in _LAYOUT:

@@ -16,16 +16,19 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.specs import discover
 from conceptlib.specs.errors import Problem, SpecError
 from conceptlib.specs.load import check_spec, describe
+from conceptlib.specs.results import result_of, results
 from conceptlib.specs.yaml_io import read_document
 
 _NAME_LINE = re.compile(r"^name:.*$", re.MULTILINE)
 
 
 def list_specs(kinds: str | Sequence[str]) -> list[dict[str, str]]:
-    """Every spec of the kinds: name, kind, uses (registered module), origin, description, path. Broken specs are
-    listed too.
+    """Every spec of the kinds: name, kind, uses (registered module), origin, description, path, and of recipes what was
+    `measured` (empty where nothing was). Broken specs are listed too.
     """
-    return [describe(found) for found in discover.find_all(kinds)]
+    specs = discover.find_all(kinds)
+    known = results() if any(spec.kind == "recipe" for spec in specs) else {}
+    return [describe(found) | {"measured": result_of(found, known)} for found in specs]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ _Spec = TypeVar("_Spec", bound=Spec)
 def load_spec(kind: str | Sequence[str], ref: str | Path, overrides: Iterable[str] = ()) -> Any:
     """Load and validate a spec by name, or by the path of a `.yaml` file.
 
-    kind: `dataset`, `concept`, `detector`, `recipe`, `suite` or `model`, or several of them.
+    kind: `dataset`, `concept`, `detector`, `recipe`, `suite`, `model` or `sweep`, or several of them.
     overrides: `key=value` with a YAML value; the key names a field of `params` (dots reach inside) unless its first
     part is a top-level field.
 

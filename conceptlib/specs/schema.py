@@ -20,6 +20,8 @@ from conceptlib.specs.registry import ADAPTERS, BUILDERS, FAMILIES, METHODS, SUI
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$")]
 RecipeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,47}(/[a-z0-9][a-z0-9._-]{0,47})?$")]
+Override = Annotated[str, Field(pattern=r"^[^=\s]+=.*$")]
+Line = Annotated[str, Field(pattern=r"^\S+(\s+[^=\s]+=.*)?$", max_length=400)]
 
 
 def _has_words(text: str) -> str:
@@ -159,6 +161,23 @@ class ModelSpec(Spec):
     family: str
 
 
+class SweepSpec(Spec):
+    """Every recipe on every target from every seed: what is to be compared.
+
+    recipes: as behind `conceptlib erase`, a recipe and its overrides in one string; `{target}` and `{domain}` (the
+    target's attribute in the embedded world) are filled in. targets: what is erased, one at a time. seeds: how many,
+    counted from `seed`. evaluate: overrides of the suite.
+    """
+
+    kind: Literal["sweep"]
+    recipes: Annotated[tuple[Line, ...], Field(min_length=1)]
+    targets: Annotated[tuple[Phrase, ...], Field(min_length=1)]
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    base: Annotated[str, Field(min_length=1)] = "tiny"
+    suite: Name = "erasure"
+    evaluate: tuple[Override, ...] = ()
+
+
 SCHEMAS: dict[str, type[Spec]] = {
     "dataset": DatasetSpec,
     "concept": ConceptSpec,
@@ -166,4 +185,5 @@ SCHEMAS: dict[str, type[Spec]] = {
     "recipe": RecipeSpec,
     "suite": SuiteSpec,
     "model": ModelSpec,
+    "sweep": SweepSpec,
 }

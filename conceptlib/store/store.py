@@ -107,6 +107,12 @@ class Store:
             raise NotFound(f"{text} is of kind {found.kind}, not {kind}", where=str(found.path))
         return found
 
+    def done(
+        self, kind: str, name: str, *, lock: Mapping[str, Any], parents: Mapping[str, str | Artifact] | None = None
+    ) -> Artifact | None:
+        """What the same ``draft`` would find done, without opening it; None if nothing."""
+        return self.layout.find_key(self.draft(kind, name, lock=lock, parents=parents).key)
+
     def list(self, kind: str | None = None, name: str | None = None, parent: str | None = None) -> list[Artifact]:
         """All artifacts of a kind, a name and a parent's id (each optional), newest last.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.evaluators.stats import Z95, mean, paired_difference, wilson
+from conceptlib.evaluators.stats import Z95, mean, over_runs, paired_difference, wilson
 
 
 @st.composite
@@ -86,3 +88,27 @@ def test_score_is_a_row_of_scores_json() -> None:
     row = wilson(3, 12).score("base", "concept_rate", concept="qr-code")
     assert row["subject"] == "base" and row["metric"] == "concept_rate" and row["concept"] == "qr-code"
     assert row["value"] == 0.25 and row["n"] == 12 and row["interval"] == "wilson95" and row["low"] < 0.25 < row["high"]
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 11, 31])
+def test_students_interval_holds_the_right_mass(n: int) -> None:
+    """The quantile against the density, integrated numerically: 97.5 % lies below it."""
+    values = np.arange(n, dtype=float)
+    estimate = over_runs(values)
+    t = (estimate.high - estimate.value) / (values.std(ddof=1) / math.sqrt(n))
+    df = n - 1
+    grid = np.linspace(0, t, 200_001)
+    scale = math.exp(math.lgamma((df + 1) / 2) - math.lgamma(df / 2)) / math.sqrt(df * math.pi)
+    density = scale * (1 + grid**2 / df) ** (-(df + 1) / 2)
+    assert 0.5 + np.trapezoid(density, grid) == pytest.approx(0.975, abs=1e-4)
+    assert estimate.value == pytest.approx(values.mean()) and estimate.n == n and estimate.interval == "t95"
+
+
+def test_an_interval_over_runs_keeps_within_what_a_value_can_be() -> None:
+    shares = over_runs([0.0, 0.02, 0.1], low=0, high=1)
+    assert shares.low == 0 and 0.1 < shares.high < 1
+    alone = over_runs([0.3], low=0, high=1)
+    assert (alone.low, alone.value, alone.high, alone.n) == (0, 0.3, 1, 1)
+    with pytest.raises(ConceptlibError, match="no runs"):
+        over_runs([])
+    assert mean([0.9, 1.0, 1.0], low=0, high=1).high == 1

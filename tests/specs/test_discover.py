@@ -32,6 +32,7 @@ def test_builtin_specs_are_found_from_anywhere() -> None:
         ("recipe", "m/a", "recipes/m/a.yaml"),
         ("suite", "a", "recipes/suites/a.yaml"),
         ("model", "a", "recipes/a.yaml"),
+        ("sweep", "a", "recipes/sweeps/a.yaml"),
     ],
 )
 def test_place_and_name_belong_together(home: Path, kind: str, name: str, place: str) -> None:

@@ -191,3 +191,19 @@ def test_a_store_reached_by_a_link_is_the_same(store: Store, family: dict[str, A
     linked = Store(tmp_path / "link")
     assert linked.list() == store.list() and linked.verify() == []
     assert linked.rm(family["truth"].path) == family["truth"]
+
+
+def test_done_tells_what_a_lock_gave_without_opening_a_draft(store: Store) -> None:
+    assert store.done("dataset", "a", lock={"x": 1}) is None
+    with store.draft("dataset", "a", lock={"x": 1}) as draft:
+        (draft.path / "file").write_text("1")
+        made = draft.commit()
+    found = store.done("dataset", "a", lock={"x": 1})
+    assert found is not None and found.id == made.id
+    assert store.done("dataset", "a", lock={"x": 2}) is None and store.done("dataset", "b", lock={"x": 1}) is None
+    # Another way to the same content: the artifact is kept, and both locks lead to it.
+    with store.draft("dataset", "a", lock={"x": 3}) as draft:
+        (draft.path / "file").write_text("1")
+        draft.commit()
+    twin = store.done("dataset", "a", lock={"x": 3})
+    assert twin is not None and twin.id == made.id

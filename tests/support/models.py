@@ -115,3 +115,23 @@ def save_pipeline(folder: Path, **options: Any) -> Path:
     with quiet():
         build_pipeline(**options).save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def save_clip(folder: Path, seed: int = 0) -> Path:
+    """A small random CLIP with its tokenizer and image processor, as on the Hub."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    tokenizer = build_tokenizer()
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    marks = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    config = CLIPConfig(
+        text_config={**size, **marks, "vocab_size": len(tokenizer), "max_position_embeddings": 77},
+        vision_config={**size, "image_size": 32, "patch_size": 8},
+        projection_dim=12,
+    )
+    with torch.random.fork_rng(devices=[]), quiet():
+        torch.manual_seed(seed)
+        CLIPModel(config).save_pretrained(folder, safe_serialization=True)
+        tokenizer.save_pretrained(folder)
+        CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.job import Job, Measured, Plan
 from conceptlib.specs import Params as BaseParams
 from conceptlib.specs import PositiveInt
@@ -87,6 +88,10 @@ def plan(job: Job) -> Plan:
     from conceptlib.detectors.load import load_detector
     from conceptlib.evaluators.captions import held_out, lineage
 
+    if not job.concepts:
+        raise ConceptlibError(
+            "there is no concept to look for", where=str(job.spec.source), hint="name it: concepts=[qr-code]"
+        )
     params: Params = job.spec.params  # type: ignore[assignment]
     parents = lineage(job.checkpoint, job.store)
     held = held_out(params.n, job.spec.seed, params.captions, parents.get("dataset"))
@@ -141,7 +146,6 @@ def _render(job: Job, held: HeldOut) -> Artifact:
     """Renderings of the held-out captions of the world: what a perfect model would draw."""
     from conceptlib.concepts import world
     from conceptlib.concepts.tables import ImageTable, image_row, shard_name
-    from conceptlib.errors import ConceptlibError
 
     if held.source != "world":
         raise ConceptlibError(

@@ -1,0 +1,121 @@
+"""What a sweep consists of, and which of it the store holds already: found without loading a model."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from conceptlib.concepts import world
+from conceptlib.errors import ConceptlibError
+from conceptlib.specs import RecipeSpec, SuiteSpec, SweepSpec, load_spec
+from conceptlib.specs.load import load_targets
+from conceptlib.store import Artifact, Store
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One erasure and its evaluation.
+
+    Args:
+        label: the recipe's line as the tables name it: without `/{domain}`.
+        recipe, overrides: for `erase`; target and seed are among the overrides.
+        target: what is erased. domain: its attribute in the embedded world; empty elsewhere.
+        seed: of training and of evaluation.
+        plain: whether the line changes nothing of the recipe.
+    """
+
+    label: str
+    recipe: str
+    overrides: tuple[str, ...]
+    target: str
+    domain: str
+    seed: int
+    plain: bool
+
+    def __str__(self) -> str:
+        return f"{self.label}, {self.target}, seed {self.seed}"
+
+
+def cells(spec: SweepSpec) -> list[Cell]:
+    """Every cell in the order in which it is run: one seed after the other, so that the first gives a whole table.
+
+    Raises:
+        ConceptlibError: a line that is no recipe with overrides, or asks for the domain of what has none.
+    """
+    return [
+        _cell(line, target, spec.seed + offset)
+        for offset in range(spec.seeds)
+        for target in spec.targets
+        for line in spec.recipes
+    ]
+
+
+def _cell(line: str, target: str, seed: int) -> Cell:
+    domain = next((name for name, words in world.ATTRIBUTES.items() if target in words), "")
+    if "{domain}" in line and not domain:
+        raise ConceptlibError(
+            f"{target!r} has no domain: it is no word of the embedded world", where=line, hint="name the recipe in full"
+        )
+    try:
+        words = shlex.split(line.replace("{domain}", domain))
+    except ValueError as error:
+        raise ConceptlibError(f"this line cannot be read: {error}", where=line, hint="check its quotes") from None
+    recipe, *given = (word.replace("{target}", target) for word in words)
+    if bad := [word for word in given if "=" not in word]:
+        raise ConceptlibError(f"{bad[0]!r} is no override", where=line, hint="write key=value behind the recipe's name")
+    own = (f"targets=[{json.dumps(target)}]", f"seed={seed}")
+    return Cell(line.replace("/{domain}", ""), recipe, (*given, *own), target, domain, seed, not given)
+
+
+def suite_overrides(spec: SweepSpec, cell: Cell) -> list[str]:
+    """What the suite of a cell is told."""
+    return [*spec.evaluate, f"target={json.dumps(cell.target)}", f"seed={cell.seed}"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the store holds of a cell."""
+
+    cell: Cell
+    checkpoint: Artifact | None
+    evaluation: Artifact | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "cell": str(self.cell),
+            "recipe": self.cell.recipe,
+            "target": self.cell.target,
+            "seed": self.cell.seed,
+            "checkpoint": self.checkpoint.id if self.checkpoint else None,
+            "evaluation": self.evaluation.id if self.evaluation else None,
+        }
+
+
+def found(spec: SweepSpec, store: Store, *, device: str | None = None, dtype: str | None = None) -> list[Found]:
+    """Which cells are done, and by what. Every recipe, with its overrides, and the suite are validated on the way.
+
+    Raises:
+        SpecError: a recipe or the suite is wrong, with every problem.
+        ConceptlibError: see `cells`.
+    """
+    from conceptlib.erasers.erase import erasure_lock
+    from conceptlib.models.devices import choose
+    from conceptlib.models.loading import base_lock
+
+    base, placement = base_lock(spec.base), choose(device, dtype).dtype_name
+    evaluations = store.list(kind="evaluation")
+    rows = []
+    for cell in cells(spec):
+        recipe: RecipeSpec = load_spec("recipe", cell.recipe, cell.overrides)
+        suite: SuiteSpec = load_spec("suite", spec.suite, suite_overrides(spec, cell))
+        lock = erasure_lock(recipe, load_targets(recipe), base, placement)
+        own = store.done("checkpoint", recipe.name, lock=lock)
+        scored = [
+            one
+            for one in evaluations
+            if own and one.parents.get("checkpoint") == own.id and one.lock.get("suite") == suite.resolved()
+        ]
+        rows.append(Found(cell, own, scored[-1] if scored else None))
+    return rows

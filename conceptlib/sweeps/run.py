@@ -1,0 +1,168 @@
+"""Run a sweep: `erase` and `evaluate` for every cell. A cell that is in the store is found, one that fails is told and
+the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conceptlib.errors import ConceptlibError
+from conceptlib.specs import SweepSpec, load_spec
+from conceptlib.store import Artifact, Store
+from conceptlib.sweeps.cells import Cell, found, suite_overrides
+
+Progress = Callable[[str, int, int], None]
+MEASURED = ("target_accuracy", "retain_accuracy", "cross_accuracy", "target_cross_accuracy", "kid")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of a cell: a checkpoint and an evaluation, or an error."""
+
+    cell: Cell
+    checkpoint: Artifact | None = None
+    evaluation: Artifact | None = None
+    error: str = ""
+
+    def scores(self) -> list[dict[str, Any]]:
+        """The rows of the evaluation's `scores.json`; empty for a cell that failed."""
+        from conceptlib.evaluators.suite import scores
+
+        return scores(self.evaluation) if self.evaluation else []
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep."""
+
+    spec: SweepSpec
+    runs: tuple[Run, ...]
+
+    @property
+    def failed(self) -> tuple[Run, ...]:
+        return tuple(run for run in self.runs if run.error)
+
+
+def sweep(
+    spec: SweepSpec | str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    store: Store | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    progress: Progress | None = None,
+    on_run: Callable[[Run], None] | None = None,
+) -> Sweep:
+    """Erase and evaluate every cell of a sweep.
+
+    Stopped, the same call goes on; done already, it only reads.
+
+    Args:
+        spec: a sweep, its name, or a YAML file.
+        overrides: `key=value` for the spec (`seeds=1`, `targets=[star]`), if it is not loaded yet.
+        device, dtype: for erasing and drawing; by default the best there is.
+        progress: called with (cell and stage, done, total).
+        on_run: called with every run as it ends.
+
+    Raises:
+        SpecError: the sweep, one of its recipes or its suite is wrong: told before anything is made.
+    """
+    from conceptlib.erasers.erase import erase
+    from conceptlib.evaluators.suite import evaluate
+
+    store = store or Store()
+    loaded: SweepSpec = spec if isinstance(spec, SweepSpec) else load_spec("sweep", spec, overrides)
+    planned = found(loaded, store, device=device, dtype=dtype)  # validates everything
+    runs: list[Run] = []
+    for number, one in enumerate(planned, 1):
+        cell, checkpoint = one.cell, None
+        tell = _prefixed(progress, f"{number}/{len(planned)} {cell}")
+        where: dict[str, Any] = {"store": store, "device": device, "dtype": dtype, "progress": tell}
+        try:
+            checkpoint = erase(cell.recipe, base=loaded.base, overrides=list(cell.overrides), **where)
+            evaluation = evaluate(checkpoint, loaded.suite, overrides=suite_overrides(loaded, cell), **where)
+            run = Run(cell, checkpoint, evaluation)
+        except ConceptlibError as error:
+            run = Run(cell, checkpoint, error=str(error))
+        except Exception as error:  # a bug in one method must not cost a night's other cells
+            run = Run(cell, checkpoint, error=f"unexpected {type(error).__name__}: {error}")
+        runs.append(run)
+        if on_run is not None:
+            on_run(run)
+    return Sweep(loaded, tuple(runs))
+
+
+def _prefixed(progress: Progress | None, cell: str) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda stage, done, total: progress(f"{cell}: {stage}", done, total)
+
+
+def measurements(run: Run, store: Store) -> dict[str, Any]:
+    """One row of the sweep's CSV: what a run measured; None where nothing was.
+
+    Shares are in [0, 1]; `retain_of_base` and `cross_of_base` are shares of what the base reaches on the same rows.
+    `erase_seconds` is the making of the checkpoint, `draw_seconds` that of one picture with it.
+    """
+    from conceptlib.reports.tables import find
+
+    row: dict[str, Any] = {
+        "recipe": run.cell.label,
+        "target": run.cell.target,
+        "domain": run.cell.domain,
+        "seed": run.cell.seed,
+    }
+    rows = run.scores()
+    after = {name: _value(find(rows, "checkpoint", name)) for name in MEASURED}
+    before = {name: _value(find(rows, "base", name)) for name in MEASURED}
+    row |= after
+    row |= {f"base_{name}": before[name] for name in MEASURED[:3]}
+    for name in ("retain", "cross"):
+        own, base = after[f"{name}_accuracy"], before[f"{name}_accuracy"]
+        row[f"{name}_of_base"] = own / base if own is not None and base else None
+    row["erase_seconds"] = round(run.checkpoint.seconds, 2) if run.checkpoint else None
+    row["peak_memory_mb"] = run.checkpoint.info.get("peak_memory_mb") if run.checkpoint else None
+    row["draw_seconds"] = _draw_seconds(run, store)
+    row["checkpoint"] = run.checkpoint.id if run.checkpoint else None
+    row["evaluation"] = run.evaluation.id if run.evaluation else None
+    row["error"] = run.error or None
+    return row
+
+
+def neighbours(run: Run) -> list[dict[str, Any]]:
+    """How each neighbour fared: `neighbour`, its `distance` to the target, `accuracy`, and `base`, before erasure."""
+    from conceptlib.reports.tables import find
+
+    rows = run.scores()
+    return [
+        {
+            "recipe": run.cell.label,
+            "target": run.cell.target,
+            "domain": run.cell.domain,
+            "seed": run.cell.seed,
+            "neighbour": row["metric"].removeprefix("accuracy."),
+            "distance": row["distance"],
+            "accuracy": row["value"],
+            "base": _value(find(rows, "base", row["metric"])),
+        }
+        for row in rows
+        if row["subject"] == "checkpoint" and "distance" in row
+    ]
+
+
+def _value(score: Any) -> float | None:
+    return None if score is None else float(score["value"])
+
+
+def _draw_seconds(run: Run, store: Store) -> float | None:
+    """Seconds a picture of the evaluation's pictures; None where they are gone."""
+    if run.evaluation is None:
+        return None
+    try:
+        images = store.get(run.evaluation.parents["images:checkpoint"], kind="images")
+    except (ConceptlibError, KeyError):
+        return None
+    return round(images.seconds / max(1, int(images.info["images"])), 4)
