@@ -200,6 +200,21 @@ def prepare(spec: DatasetSpec) -> Job:
     )
 
 
+def drawn(spec: DatasetSpec, key: str, size: tuple[int, int]) -> list[Mark]:
+    """What `spec` drew over the row `key`, a picture of `size` (width, height): the marks with their parameters again.
+
+    Random streams decide them, never the pixels, so that a blank picture is enough.
+    """
+    from PIL import Image
+
+    params = spec.params
+    if not isinstance(params, Params):
+        raise TypeError(f"icd.Params expected, not {type(params).__name__}")
+    overlays = tuple((concept, _overlay_of(concept)) for concept in spec.concepts)
+    artist = Artist(params, spec.seed, overlays, min(size))
+    return artist._pollute(key, Image.new("RGB", size))[1]
+
+
 def _overlay_of(concept: str) -> str:
     """The overlay module that draws a concept and has a field in `Params`."""
     known = {_overlay(name).CONCEPT: name for name in OVERLAYS.names() if name in Params.model_fields}
