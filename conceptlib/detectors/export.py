@@ -34,7 +34,5 @@ def export_detector(detector: str | Path | Artifact, path: str | Path, *, store:
         raise ConceptlibError(f"detectors of the adapter {spec.adapter!r} are not exported", where=artifact.path)
     if target.suffix.lower() != adapter.EXPORTED:
         raise ConceptlibError(f"it is written as {adapter.EXPORTED}, not as {target.name!r}", where="--out")
-    if not target.parent.is_dir():
-        raise ConceptlibError("there is no such folder", where=target.parent)
     about = adapter.export(spec, weights_folder(artifact.path), target)
     return {"detector": artifact.ref, "path": target} | about
