@@ -34,6 +34,8 @@ class Params(BaseParams):
     upright: do not look whether a line stands on its head.
     box_threshold: mean of the finder's map inside a box, from which it is a box. unclip: how far a box is grown
         around the line's core, as a share of its area over its perimeter.
+    join: lines one above the other, with a gap of less than so many line heights, are one thing; 0: every line by
+        itself.
     min_side: a picture is enlarged for the finder until its shorter side has so many pixels.
     models: a folder with the `.onnx` files of RapidOCR; empty: those in its package.
     """
@@ -44,6 +46,7 @@ class Params(BaseParams):
     upright: bool = True
     box_threshold: Fraction = 0.5
     unclip: PositiveFloat = 1.6
+    join: Annotated[float, Field(ge=0)] = 0.0
     min_side: PositiveInt = 736
     models: str = ""
 
@@ -121,7 +124,35 @@ class RapidOcrDetector:
             tuple(result.txts) if self.params.read else None,
         )
         real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & (scores >= lowest)
-        return found.filter(real).sorted()
+        found = found.filter(real)
+        return (joined(found, self.params.join) if self.params.join else found).sorted()
+
+
+def joined(lines: Detections, gap: float) -> Detections:
+    """Blocks of lines: two belong together where they overlap horizontally, with a vertical gap of less than `gap`
+    times the lower of the two heights.
+
+    A block is an upright box; its score is its lines' mean, its payload their texts, from the top down.
+    """
+    order = np.argsort(lines.boxes[:, 1], kind="stable")
+    blocks: list[list[int]] = []
+    for index in order:
+        x1, y1, x2, y2 = lines.boxes[index]
+        for block in blocks:
+            last = lines.boxes[block[-1]]
+            height = min(y2 - y1, last[3] - last[1])
+            if min(x2, last[2]) > max(x1, last[0]) and y1 - last[3] < gap * height:
+                block.append(int(index))
+                break
+        else:
+            blocks.append([int(index)])
+    if not blocks:
+        return lines
+    boxes = np.stack([np.r_[lines.boxes[one][:, :2].min(0), lines.boxes[one][:, 2:].max(0)] for one in blocks])
+    scores = np.array([lines.scores[one].mean() for one in blocks])
+    said = lines.payloads
+    texts = None if said is None else tuple("\n".join(said[index] for index in one) for one in blocks)
+    return Detections(boxes, scores, tuple(lines.labels[one[0]] for one in blocks), payloads=texts)
 
 
 def _network(folder: str, section: str) -> Path:

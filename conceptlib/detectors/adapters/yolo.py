@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from conceptlib.detectors.base import LOWEST_SCORE, Progress, TrainingSet, as_image
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
-from conceptlib.specs.params import Fraction, PositiveFloat, PositiveInt
+from conceptlib.specs.params import FloatRange, Fraction, PositiveFloat, PositiveInt, within
 from conceptlib.specs.params import Params as BaseParams
 
 CHUNK = 32
@@ -54,7 +54,10 @@ class Params(BaseParams):
         architecture: `compact` (YOLOv8's blocks, strides 8 and 16, for small pictures) or one of ultralytics'.
         imgsz: side of the input, pixels, a multiple of 32; null: the pictures' longer side, at most 640.
         steps, batch_size, learning_rate, weight_decay: of AdamW.
-        flip: mirror half of the pictures. degrade: share of pictures that are blurred, recompressed and so on.
+        window: side of the squares, pixels, a multiple of 32, that are cut at random out of the pictures to train on;
+            null: the whole pictures. zoom: how much a picture is scaled before, at random between the two.
+        flip: mirror half of the pictures. tint: change their colours. degrade: share of pictures that are blurred,
+            recompressed and so on.
         distractors: overlays of other concepts, laid over `distractor_share` of the pictures, so that they are not
             taken for what is sought.
         cache_megabytes: memory for decoded pictures; of more, a sample is used.
@@ -73,7 +76,10 @@ class Params(BaseParams):
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: PositiveFloat = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    window: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] | None = None
+    zoom: Annotated[FloatRange, within(0.1, 4)] = (0.6, 1.2)
     flip: bool = True
+    tint: bool = False
     degrade: Fraction = 0.5
     distractors: tuple[str, ...] = ("text", "watermark")
     distractor_share: Fraction = 0.25

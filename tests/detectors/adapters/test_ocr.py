@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from conceptlib.detectors.adapters import easyocr, rapidocr
 from conceptlib.detectors.load import load_detector
 from conceptlib.errors import ConceptlibError
-from conceptlib.geometry import iou
+from conceptlib.geometry import Detections, iou
 
 
 def sign(text: str, at: tuple[int, int] = (30, 40), size: tuple[int, int] = (256, 128)) -> tuple[np.ndarray, list[int]]:
@@ -53,6 +53,21 @@ def test_rapidocr_may_only_find() -> None:
     assert iou(found.boxes, [ink])[0, 0] > 0.5 and 0.5 <= found.scores[0] <= 1
     sure = rapid(read=False, confidence=0.999)
     assert len(sure.detect([image])[0]) == 0 and len(sure.detect([image], min_score=0.1)[0]) == 1
+
+
+def test_lines_of_a_block() -> None:
+    boxes = [[10, 40, 90, 60], [12, 10, 80, 30], [100, 12, 140, 30], [10, 100, 60, 120]]
+    lines = Detections(boxes, [0.8, 0.6, 0.9, 0.7], ("text",) * 4, payloads=("two", "one", "beside", "below"))
+    blocks = rapidocr.joined(lines, 0.6)
+    found = sorted(zip(blocks.boxes.tolist(), blocks.payloads or (), blocks.scores.tolist(), strict=True))
+    assert [(box, text) for box, text, _ in found] == [
+        ([10, 10, 90, 60], "one\ntwo"),
+        ([10, 100, 60, 120], "below"),
+        ([100, 12, 140, 30], "beside"),
+    ]
+    assert found[0][2] == pytest.approx(0.7)
+    assert len(rapidocr.joined(lines, 0.4)) == 4 and len(rapidocr.joined(lines, 3)) == 2
+    assert len(rapidocr.joined(Detections.empty(), 1)) == 0
 
 
 def test_rapidocr_looks_nowhere_else_for_its_networks(tmp_path: Path) -> None:
