@@ -37,7 +37,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[yolo,test]'
+	$(PIP) --editable '.[test]'
 	touch $@ $(VENV)/.installed-demo
 
 $(BIN)/python:

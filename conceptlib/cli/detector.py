@@ -1,6 +1,8 @@
-"""`conceptlib detector train|eval`."""
+"""`conceptlib detector train|eval|export`."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
@@ -11,10 +13,14 @@ _COLUMNS = [
     "detector",
     "mAP50",
     "mAP50-95",
+    "AP50 by concept",
     "recall",
     "precision",
     "recall by size",
+    "recall by opacity",
+    "image recall",
     "false alarms",
+    "on clean",
     "images",
     "images/s",
 ]
@@ -61,21 +67,74 @@ def train_command(
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--data", required=True, help="The dataset to score on.")
 @click.option("--split", default="test", show_default=True, help="Of that dataset.")
-@click.option("--truth", default=None, help="An annotation set of it; by default its exact geometry.")
+@click.option(
+    "--annotations", "--truth", "truth", default=None, help="An annotation set of it; by default its exact geometry."
+)
+@click.option("--clean", default=None, help="A dataset without the concept, searched for false alarms.")
+@click.option(
+    "--failures",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="A PNG of misses and false alarms.",
+)
+@output.trust_option
 @output.device_option
 @output.options
 def eval_command(
-    out: Output, names: tuple[str, ...], data: str, split: str, truth: str | None, device: str | None
+    out: Output,
+    names: tuple[str, ...],
+    data: str,
+    split: str,
+    truth: str | None,
+    clean: str | None,
+    failures: Path | None,
+    trust: bool,
+    device: str | None,
 ) -> None:
-    """Score detectors: average precision, recall by size, false alarms on clean pictures.
+    """Score detectors in one table: average precision, recall by size and opacity, false alarms on clean pictures.
 
     \b
     conceptlib detector eval zxing yolo-icd --data icd-qr
+    conceptlib detector eval rapidocr best.onnx --data icd-text --clean photos --failures failures.png
     """
     from conceptlib.detectors.evaluate import evaluate_detector, table_row
+    from conceptlib.detectors.failures import save_sheet
+    from conceptlib.store import Store
 
     with out.progress() as progress:
         found = [
-            evaluate_detector(name, data, split=split, truth=truth, device=device, progress=progress) for name in names
+            evaluate_detector(
+                name, data, split=split, truth=truth, clean=clean, device=device, trust=trust, progress=progress
+            )
+            for name in names
         ]
-    out.table([table_row(artifact) for artifact in found], columns=_COLUMNS, quiet="evaluation")
+    rows = [table_row(artifact) for artifact in found]
+    out.table(
+        rows,
+        columns=[name for name in _COLUMNS if any(row[name] not in ("", None) for row in rows)],
+        quiet="evaluation",
+    )
+    if failures is not None:
+        save_sheet(found, Store(), failures)
+        out.note(f"misses and false alarms: {failures}")
+
+
+@cli.command("export")
+@click.argument("name")
+@click.option("--out", "path", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The .onnx file.")
+@output.options
+def export_command(out: Output, name: str, path: Path) -> None:
+    """Write a trained detector as one ONNX file, which runs without the library that trained it.
+
+    \b
+    conceptlib detector export yolo-icd --out yolo-icd.onnx
+    conceptlib annotate icd-qr --detector yolo-icd.onnx
+    """
+    from conceptlib.detectors.export import export_detector
+
+    about = export_detector(name, path)
+    out.result(
+        about,
+        human=f"{path}: {', '.join(about['labels'])} at {about['imgsz']} px, threshold {about['threshold']:.2f}",
+        quiet=str(path),
+    )

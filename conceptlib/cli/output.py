@@ -317,5 +317,8 @@ device_option = click.option(
 dtype_option = click.option(
     "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default=None, help="By default the device's."
 )
+trust_option = click.option(
+    "--trust", is_flag=True, help="Open weights that are pickles (.pt): only if you trust whoever made them."
+)
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")

@@ -38,13 +38,14 @@ def annotate(
     batch_size: int = 32,
     split: str | None = None,
     device: str | None = None,
+    trust: bool = False,
     progress: Progress | None = None,
 ) -> Artifact:
     """Annotate a dataset or generated images, or find them annotated.
 
     Args:
         dataset: of kind `dataset` or `images`.
-        detector: as for `load_detector`.
+        detector, device, trust: as for `load_detector`.
         batch_size: pictures decoded and detected at once, 1 or more.
         split: only this one; None: all.
         progress: hears ("annotate", pictures done, pictures in all).
@@ -59,7 +60,7 @@ def annotate(
     """
     store = store or Store()
     pictures = pictures_of(dataset, store)
-    finder = load_detector(detector, store=store, device=device)
+    finder = load_detector(detector, store=store, device=device, trust=trust)
     table = ImageTable(pictures)
     shards = table.shards(split)
     if batch_size < 1:

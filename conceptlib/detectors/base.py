@@ -4,9 +4,14 @@ An adapter is a module of `conceptlib.detectors.adapters`. Its top level imports
 
 * `Params(conceptlib.specs.Params)`: what `params` of a spec may say;
 * `load(spec, *, weights, device) -> Detector`: `weights` is the folder of a trained detector artifact, or None;
-* `needs_training(params) -> bool`: whether `load` needs such a folder (optional; without it: no);
-* `train(spec, data, folder, *, device, progress) -> dict` and `set_threshold(folder, threshold)` where it can be
-trained (optional).
+
+and where it makes sense
+
+* `needs_training(params) -> bool`: whether `load` needs such a folder (without it: no);
+* `train(spec, data, folder, *, device, progress) -> dict` and `set_threshold(folder, threshold)`: it can be trained;
+* `export(spec, folder, path) -> dict`: what was trained can be written as one file, with the suffix `EXPORTED`;
+* `FILES`: suffixes of the weights that it opens without a spec, and `of_file(path, trust) -> Params`;
+* `members(params) -> tuple[str, ...]`: other detectors that it needs; `load` is given them as `members`.
 """
 
 from __future__ import annotations
@@ -33,6 +38,8 @@ class Detector(Protocol):
     name: the spec's name. labels: the concepts that it can find. threshold: the score, in [0, 1], from which it calls
     something found.
     artifact: id of the detector artifact that it was loaded from, or "".
+
+    One that only says what is in a picture, not where (`Detections.of_image`), has `locates = False`.
     """
 
     name: str
@@ -78,6 +85,11 @@ class TrainingSet:
 def needs_training(adapter: ModuleType, params: Any) -> bool:
     """Whether a detector of this adapter with these parameters exists only once it was trained."""
     return bool(adapter.needs_training(params)) if hasattr(adapter, "needs_training") else False
+
+
+def locates(detector: Detector) -> bool:
+    """Whether a detector says where things are; an image classifier does not."""
+    return bool(getattr(detector, "locates", True))
 
 
 def can_train(adapter: ModuleType) -> bool:

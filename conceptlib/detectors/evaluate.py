@@ -1,16 +1,22 @@
-"""Scoring a detector against known geometry: average precision, recall by size, false alarms on clean pictures."""
+"""Scoring detectors against known geometry: average precision, recall by size and opacity, false alarms.
+
+evaluation = evaluate_detector("zxing", "icd-qr-photos", clean="photos")
+"""
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.annotate import batches, detect_rows, pictures_of
-from conceptlib.detectors.base import LOWEST_SCORE, Detector, Progress
+from conceptlib.detectors.base import LOWEST_SCORE, Detector, Progress, locates
 from conceptlib.detectors.coco import Quality, measure
+from conceptlib.detectors.drawn import Opacities
+from conceptlib.detectors.failures import FAILURES, alarms_in, failures_in
 from conceptlib.detectors.load import load_detector
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.stats import wilson
@@ -22,6 +28,17 @@ SCORES = "scores.json"
 _COLUMNS = ("image_id", "image", "width", "height")
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What scoring gave: the quality, pictures a second, and every picture with something missed or wrongly found
+    (rows of `failures.json`, see `conceptlib.detectors.failures`).
+    """
+
+    quality: Quality
+    images_per_second: float
+    failures: list[dict[str, Any]]
+
+
 def evaluate_detector(
     detector: str | Path | Artifact | Detector,
     dataset: str | Path | Artifact,
@@ -29,8 +46,10 @@ def evaluate_detector(
     store: Store | None = None,
     split: str = "test",
     truth: str | Path | Artifact | None = None,
+    clean: str | Path | Artifact | None = None,
     batch_size: int = 32,
     device: str | None = None,
+    trust: bool = False,
     progress: Progress | None = None,
 ) -> Artifact:
     """Score a detector on one split of a dataset, or find it scored.
@@ -38,12 +57,14 @@ def evaluate_detector(
     Args:
         detector: as for `load_detector`. dataset: of kind `dataset` or `images`.
         truth: an annotation set of that dataset; None: its exact geometry, `truth`.
+        clean: pictures that hold nothing to find, all of whose splits are searched for false alarms.
+        trust: as for `load_detector`.
         progress: hears ("evaluate NAME", pictures done, pictures in all).
 
     Returns:
         An artifact of kind `evaluation` called `<detector>/<dataset>`, with `scores.json`: a list of `{"subject",
         "metric", "value", "low", "high", "n"}`, the interval Wilson's at 95 % where the value is a share of things
-        counted. Metrics: see `scores_of`.
+        counted. Metrics: see `scores_of`. `failures.json` has a row for every picture with a miss or a false alarm.
         `info`: the scores by metric, `images_per_second` (decoding and detecting, on this machine), `threshold`.
 
     Raises:
@@ -52,23 +73,28 @@ def evaluate_detector(
     """
     store = store or Store()
     pictures = pictures_of(dataset, store)
-    finder = load_detector(detector, store=store, device=device)
+    spotless = pictures_of(clean, store) if clean is not None else None
+    finder = load_detector(detector, store=store, device=device, trust=trust)
     known = truth_for(pictures, truth, store)
     lock = {"detector": finder.lock(), "split": split}
     parents = {"dataset": pictures.id, "annotations": known.id} | (
         {"detector": finder.artifact} if finder.artifact else {}
     )
+    if spotless is not None:
+        parents["clean"] = spotless.id
     name = f"{finder.name}/{pictures.name}"
     with store.draft("evaluation", name, lock=lock, parents=parents) as draft:
         if draft.done:
             return draft.done
-        quality, speed = score(finder, pictures, known, split, batch_size=batch_size, progress=progress)
-        scores = scores_of(quality, finder.name)
+        outcome = score(finder, pictures, known, split, clean=spotless, batch_size=batch_size, progress=progress)
+        scores = scores_of(outcome.quality, finder.name)
         atomic_write(draft.path / SCORES, json.dumps(scores, indent=2) + "\n")
+        atomic_write(draft.path / FAILURES, json.dumps(outcome.failures, indent=1) + "\n")
         info = {row["metric"]: row["value"] for row in scores}
         about = {"detector": finder.name, "dataset": pictures.name, "split": split, "threshold": finder.threshold}
+        images = outcome.quality.clean + outcome.quality.polluted
         return draft.commit(
-            info=info | about | {"images_per_second": round(speed, 1), "images": quality.clean + quality.polluted}
+            info=info | about | {"images_per_second": round(outcome.images_per_second, 1), "images": images}
         )
 
 
@@ -101,10 +127,11 @@ def score(
     truth: Artifact,
     split: str,
     *,
+    clean: Artifact | None = None,
     batch_size: int = 32,
     progress: Progress | None = None,
-) -> tuple[Quality, float]:
-    """Compare a detector with an annotation set on one split: the quality, and pictures a second."""
+) -> Outcome:
+    """Compare a detector with an annotation set on one split, and count its false alarms on clean pictures."""
     table = ImageTable(pictures)
     total = table.count(split)
     known = AnnotationTable(truth).by_image(split)
@@ -114,8 +141,11 @@ def score(
             where=truth.path,
             hint="score it on a dataset that contains what it finds",
         )
+    opacity = Opacities(pictures)
     expected: list[Detections] = []
     found: list[Detections] = []
+    opacities: list[list[float | None]] = []
+    failures: list[dict[str, Any]] = []
     seconds = 0.0
     for batch in batches(table.rows(split, _COLUMNS), batch_size):
         if progress is not None:
@@ -125,38 +155,49 @@ def score(
                 f"the annotation set {truth.ref} has no row for image {missing[0]!r}", where=truth.path
             )
         expected.extend(known[row["image_id"]] for row in batch)
+        opacities.extend(opacity(row, known[row["image_id"]]) for row in batch)
         started = time.perf_counter()
-        found.extend(detect_rows(table, batch, detector, batch_size, min_score=LOWEST_SCORE))
+        answers = list(detect_rows(table, batch, detector, batch_size, min_score=LOWEST_SCORE))
         seconds += time.perf_counter() - started
+        found.extend(answers)
+        for row, item, answer in zip(batch, expected[-len(batch) :], answers, strict=True):
+            failures += failures_in(row["image_id"], item, answer, detector)
     if progress is not None:
         progress(f"evaluate {detector.name}", total, total)
-    return measure(expected, found, detector.labels, detector.threshold), len(found) / max(seconds, 1e-9)
+    quality = measure(expected, found, detector.labels, detector.threshold, opacities)
+    if not locates(detector):
+        quality = replace(quality, located=False)
+    if clean is not None:
+        alarms, count = alarms_in(detector, ImageTable(clean), batch_size, progress)
+        failures += alarms
+        quality = replace(quality, other_clean=count, other_alarms=len(alarms))
+    return Outcome(quality, len(found) / max(seconds, 1e-9), failures)
 
 
 def scores_of(quality: Quality, subject: str) -> list[dict[str, Any]]:
     """Rows for `scores.json`.
 
-    `mAP50`, `mAP50-95`: average precision by pycocotools, in [0, 1]. At the detector's threshold and IoU 0.5:
-    `recall`, `precision` of boxes and `recall/<bucket>` by the box's size (see `conceptlib.detectors.coco`). Of whole
+    `mAP50`, `mAP50-95`: average precision by pycocotools, in [0, 1]; with several concepts also `AP50/<concept>`. At
+    the detector's threshold and IoU 0.5: `recall`, `precision` of boxes, `recall/<bucket>` by the box's size and
+    `recall-opacity/<bucket>` by the overlay's opacity where it is known (see `conceptlib.detectors.coco`). Of whole
     pictures: `image-recall`, the share of pictures with the concept in which something is found, and
-    `false-positive-rate`, the share of pictures without it in which something is found.
+    `false-positive-rate`, the share of pictures without it in which something is found; `clean-false-positive-rate`
+    is that of the clean pictures given beside the dataset. A detector that does not say where things are has only
+    those of whole pictures.
     """
     rows: list[dict[str, Any]] = []
-    for metric, value in (("mAP50", quality.map50), ("mAP50-95", quality.map50_95)):
-        rows.append(
-            {
-                "subject": subject,
-                "metric": metric,
-                "value": value,
-                "low": None,
-                "high": None,
-                "n": quality.boxes,
-                "interval": None,
-            }
-        )
-    shares = {"recall": (quality.hits, quality.boxes), "precision": (quality.hits, quality.reported)}
-    shares |= {f"recall/{name}": counts for name, counts in quality.by_size.items()}
+    precision = {"mAP50": quality.map50, "mAP50-95": quality.map50_95}
+    precision |= {f"AP50/{label}": value for label, value in quality.ap50.items()} if len(quality.ap50) > 1 else {}
+    if quality.located:
+        extra = {"low": None, "high": None, "n": quality.boxes, "interval": None}
+        rows += [{"subject": subject, "metric": metric, "value": value} | extra for metric, value in precision.items()]
+    shares: dict[str, tuple[int, int]] = {}
+    if quality.located:
+        shares |= {"recall": (quality.hits, quality.boxes), "precision": (quality.hits, quality.reported)}
+        shares |= {f"recall/{name}": counts for name, counts in quality.by_size.items()}
+        shares |= {f"recall-opacity/{name}": counts for name, counts in quality.by_opacity.items()}
     shares |= {"image-recall": (quality.seen, quality.polluted), "false-positive-rate": (quality.alarms, quality.clean)}
+    shares["clean-false-positive-rate"] = (quality.other_alarms, quality.other_clean)
     rows.extend(wilson(k, n).score(subject, metric) for metric, (k, n) in shares.items() if n)
     return rows
 
@@ -164,18 +205,26 @@ def scores_of(quality: Quality, subject: str) -> list[dict[str, Any]]:
 def table_row(evaluation: Artifact) -> dict[str, Any]:
     """A detector's evaluation as one row of a table; `scores` holds all of `scores.json`."""
     info = evaluation.info
-    sizes = {key.partition("/")[2]: value for key, value in info.items() if key.startswith("recall/")}
+
+    def buckets(prefix: str) -> str:
+        found = {key.removeprefix(prefix): value for key, value in info.items() if key.startswith(prefix)}
+        return ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+
     return {
         "detector": info["detector"],
         "dataset": info["dataset"],
         "split": info["split"],
         "threshold": info["threshold"],
-        "mAP50": info["mAP50"],
-        "mAP50-95": info["mAP50-95"],
+        "mAP50": info.get("mAP50"),
+        "mAP50-95": info.get("mAP50-95"),
+        "AP50 by concept": buckets("AP50/"),
         "recall": info.get("recall"),
         "precision": info.get("precision"),
-        "recall by size": ", ".join(f"{name} {value:.2f}" for name, value in sizes.items()),
+        "recall by size": buckets("recall/"),
+        "recall by opacity": buckets("recall-opacity/"),
+        "image recall": info.get("image-recall"),
         "false alarms": info.get("false-positive-rate"),
+        "on clean": info.get("clean-false-positive-rate"),
         "images": info["images"],
         "images/s": info["images_per_second"],
         "evaluation": evaluation.ref,

@@ -104,9 +104,9 @@ def _fill(
         "train_seconds": round(seconds, 1),
     } | about
     if TEST in table.splits and split != TEST:
-        quality, speed = score(open_weights(spec, draft.path, "", device), pictures, known, TEST, progress=progress)
-        info["scores"] = {row["metric"]: round(row["value"], 4) for row in scores_of(quality, spec.name)}
-        info["images_per_second"] = round(speed, 1)
+        outcome = score(open_weights(spec, draft.path, "", device), pictures, known, TEST, progress=progress)
+        info["scores"] = {row["metric"]: round(row["value"], 4) for row in scores_of(outcome.quality, spec.name)}
+        info["images_per_second"] = round(outcome.images_per_second, 1)
     return draft.commit(info=info)
 
 

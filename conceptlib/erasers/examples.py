@@ -31,7 +31,7 @@ class Examples:
     """N training pictures, cut to squares of `side` pixels.
 
     captions: N strings. boxes: for each picture `{concept name: float32 (M, 4) xyxy}`, concepts that are not in it left
-        out.
+        out; M is 0 where it is known that the concept is there, but not where (a classifier's annotations).
     latents: float32 (N, C, h, w), memory-mapped.
     """
 
@@ -76,7 +76,8 @@ def gather(job: Job, *, side: int, min_score: float, located: bool) -> Examples:
             )
         own = found.get(row["image_id"], {})
         moved = {name: fit_boxes(own[name], row["width"], row["height"], side) for name in own}
-        boxes.append({name: cut for name, cut in moved.items() if len(cut)})
+        # Cut away with the picture's edge: gone. Known without a place: still there.
+        boxes.append({name: cut for name, cut in moved.items() if len(cut) or not len(own[name])})
     if located and not any(boxes):
         raise ConceptlibError(
             f"no picture of the train split shows {', '.join(names)} (score >= {min_score:g})",
@@ -91,7 +92,7 @@ def _name(job: Job) -> str:
 
 
 def _boxes(job: Job, names: Sequence[str], min_score: float) -> dict[str, dict[str, np.ndarray]]:
-    """Boxes by image and concept, of those images' detections that count."""
+    """Boxes by image and concept, of those images' detections that count; none where only the image is known."""
     assert job.annotations is not None and job.data is not None
     if job.annotations.parents.get("dataset") != job.data.id:
         raise ConceptlibError(
@@ -102,7 +103,8 @@ def _boxes(job: Job, names: Sequence[str], min_score: float) -> dict[str, dict[s
     found: dict[str, dict[str, np.ndarray]] = {}
     for image_id, detections in AnnotationTable(job.annotations).by_image(SPLIT).items():
         sure = detections.filter(detections.scores >= min_score)
-        found[image_id] = {name: sure.with_label(name).boxes for name in names if name in sure.labels}
+        own = {name: sure.with_label(name) for name in names if name in sure.labels}
+        found[image_id] = {name: one.boxes[one.located] for name, one in own.items()}
     return found
 
 

@@ -24,6 +24,10 @@ class Detections:
     payloads: N texts (what a code or a line says), or None.
     visible: float32 (N,), in [0, 1]: the share of the object inside the image, or None if unknown.
 
+    What is in the image but nobody knows where, such as the answer of an image classifier, has the box 0, 0, 0, 0
+    (`of_image` makes them, `located` tells them apart). It covers nothing: it overlaps no other box and takes part in
+    no location token or region weight, and still counts as found.
+
     Lists and other number types are converted; the arrays are read-only.
 
     Raises:
@@ -60,6 +64,16 @@ class Detections:
         """Nothing found."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), ())
 
+    @classmethod
+    def of_image(cls, labels: Sequence[str], scores: ArrayLike) -> Detections:
+        """What is somewhere in the image: N labels with their scores, in [0, 1], and no places."""
+        return cls(np.zeros((len(labels), 4), np.float32), np.asarray(scores, np.float32), tuple(labels))
+
+    @property
+    def located(self) -> NDArray[np.bool_]:
+        """Which objects have a place: bool (N,), false where the box is 0, 0, 0, 0."""
+        return np.asarray(self.boxes.any(axis=1), np.bool_)
+
     def __len__(self) -> int:
         return len(self.boxes)
 
@@ -82,7 +96,13 @@ class Detections:
             raise ConceptlibError(
                 f"a mask for {len(self)} detections needs as many booleans, not {keep.dtype} {keep.shape}", where="mask"
             )
-        chosen = np.flatnonzero(keep)
+        return self._take(np.flatnonzero(keep))
+
+    def sorted(self) -> Detections:
+        """The objects, best score first; equal ones keep their order."""
+        return self._take(np.argsort(-self.scores, kind="stable"))
+
+    def _take(self, chosen: NDArray[np.intp]) -> Detections:
         return Detections(
             self.boxes[chosen],
             self.scores[chosen],

@@ -11,6 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.erasers.base import Job
 from conceptlib.erasers.loop import generators, make_accelerator
 from conceptlib.erasers.methods.geom_erasing import (
@@ -21,6 +22,7 @@ from conceptlib.erasers.methods.geom_erasing import (
     run,
 )
 from conceptlib.errors import ConceptlibError
+from conceptlib.geometry import Detections
 from conceptlib.models.devices import choose
 from conceptlib.models.encoding import encode_images
 from conceptlib.models.prediction import shifted_timesteps
@@ -266,6 +268,27 @@ def test_detections_below_the_score_do_not_count(make: Callable[..., Job]) -> No
         GeometryObjective(dataclasses.replace(make(min_score=0.4), annotations=unsure)).info["images_with_concept"]
         == 12
     )
+
+
+def test_what_is_known_without_a_place_adds_the_name_only(make: Callable[..., Job]) -> None:
+    """A classifier's annotations: no location tokens and no weights, whatever the picture's shape."""
+    store = Store()
+    data = store_dataset(store, name="wide", size=(64, 32))
+    with store.draft("annotations", "classified", lock={}, parents={"dataset": data}) as draft:
+        rows = list(ImageTable(data).rows("train"))
+        found = [Detections.of_image(["qr-code"], [0.8]), Detections.of_image(["qr-code"], [0.1]), Detections.empty()]
+        both = Detections([[20, 4, 30, 14], [0, 0, 0, 0]], [0.9, 0.9], ("qr-code", "qr-code"))
+        told = [*found, both, *[Detections.empty()] * (len(rows) - 4)]
+        table = [AnnotationTable.row(row, one) for row, one in zip(rows, told, strict=True)]
+        AnnotationTable.write(draft.path / "data" / "train-00000-of-00001.parquet", table)
+        annotations = draft.commit()
+    objective = GeometryObjective(dataclasses.replace(make(), data=data, annotations=annotations))
+    texts = [prompt.text for prompt in objective.prompts]
+    captions = objective.data.captions
+    assert texts[0] == f"{captions[0]}, QR code" and texts[1:3] == captions[1:3]
+    assert texts[3].startswith(f"{captions[3]}, QR code <")
+    assert objective.data.with_concept.tolist() == [0, 3]
+    assert [len(boxes) for boxes in objective.boxes[:4]] == [0, 0, 0, 1]
 
 
 def test_pictures_of_any_shape_are_cut_and_their_boxes_with_them(make: Callable[..., Job]) -> None:

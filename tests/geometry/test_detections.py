@@ -98,3 +98,16 @@ def test_wrong_columns_are_refused(change: dict[str, Any]) -> None:
 def test_wrong_masks_are_refused(mask: Any) -> None:
     with pytest.raises(ConceptlibError, match="mask"):
         three().filter(mask)
+
+
+def test_what_is_somewhere_in_the_image() -> None:
+    found = Detections.of_image(["watermark", "text"], [0.2, 0.9])
+    assert found.labels == ("watermark", "text") and found.boxes.tolist() == [[0, 0, 0, 0]] * 2
+    mixed = Detections([[0, 0, 0, 0], [5, 5, 5, 5], [0, 0, 4, 4]], [0.5, 0.5, 0.5], ("a", "b", "c"))
+    assert mixed.located.tolist() == [False, True, True] and mixed.located.dtype == bool
+    assert Detections.empty().located.shape == (0,)
+
+
+def test_sorted_by_score() -> None:
+    found = Detections(np.zeros((4, 4)), [0.2, 0.9, 0.2, 0.5], ("a", "b", "c", "d"), payloads=("1", "2", "3", "4"))
+    assert found.sorted().labels == ("b", "d", "a", "c") and found.sorted().payloads == ("2", "4", "1", "3")

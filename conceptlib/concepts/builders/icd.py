@@ -263,6 +263,24 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
     )
 
 
+def drawn(spec: DatasetSpec, key: str, size: tuple[int, int]) -> list[Mark]:
+    """What `spec` drew over the row `key`, a picture of `size` (width, height): the marks with their parameters again.
+
+    Random streams decide them, never the pixels, so that a blank picture is enough.
+    """
+    from PIL import Image
+
+    from conceptlib.concepts.drawing.fonts import find_fonts
+
+    params = spec.params
+    if not isinstance(params, Params):
+        raise TypeError(f"icd.Params expected, not {type(params).__name__}")
+    fonts = find_fonts(params.fonts).fonts
+    layers = tuple(_layer(concept, params, fonts) for concept in spec.concepts)
+    artist = Artist(params, spec.seed, layers, min(size))
+    return artist._pollute(key, Image.new("RGB", size))[1]
+
+
 def _check_concepts(field: str, value: Any, concepts: Sequence[str]) -> None:
     """Where rates or counts are given one a concept, they are those of the spec's concepts."""
     if isinstance(value, Mapping) and (wrong := set(value) ^ set(concepts)):

@@ -6,17 +6,11 @@ import functools
 import logging
 import os
 
+from conceptlib.detectors.adapters._licence import notice, tell_once
 from conceptlib.errors import ConceptlibError
 from conceptlib.paths import home
-from conceptlib.store.files import atomic_write
 
-logger = logging.getLogger(__name__)
-
-LICENCE_NOTICE = (
-    "the yolo detectors use ultralytics, which is licensed under AGPL-3.0 (or a commercial licence of Ultralytics): "
-    "what you distribute or offer as a service together with it falls under its terms. "
-    "conceptlib itself is Apache-2.0. This is said once."
-)
+LICENCE_NOTICE = notice("yolo", "ultralytics", "AGPL-3.0 (or a commercial licence of Ultralytics)")
 
 
 def prepare() -> None:
@@ -93,7 +87,4 @@ def _broken(error: Exception) -> ConceptlibError:
 
 
 def _tell_licence() -> None:
-    marker = home() / "notices" / "ultralytics"
-    if not marker.exists():
-        logger.warning(LICENCE_NOTICE)
-        atomic_write(marker, LICENCE_NOTICE + "\n")
+    tell_once("ultralytics", LICENCE_NOTICE)

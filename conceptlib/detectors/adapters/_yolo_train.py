@@ -24,6 +24,7 @@ import numpy as np
 
 from conceptlib.detectors.adapters import _yolo_model
 from conceptlib.detectors.adapters._letterbox import Letterbox
+from conceptlib.detectors.adapters._yolo_pieces import piece, tint
 from conceptlib.detectors.base import Progress, TrainingSet
 from conceptlib.errors import ConceptlibError
 from conceptlib.specs.registry import Registry
@@ -176,20 +177,25 @@ def _batch(data: Cached, params: Any, rng: np.random.Generator) -> tuple[Any, di
     import torch
 
     side = data.images.shape[1]
+    window = min(params.window or side, side)
     images, batch_index, classes, targets = [], [], [], []
     for place, row in enumerate(rng.integers(len(data.images), size=params.batch_size)):
-        image, boxes = data.images[row], data.boxes[row]
+        image, boxes, kinds = data.images[row], data.boxes[row], data.classes[row]
+        if params.window:
+            image, boxes, kinds = piece(image, boxes, kinds, window, params.zoom, rng)
         if params.flip and rng.random() < 0.5:
             image, boxes = (
                 image[:, ::-1],
-                np.stack([side - boxes[:, 2], boxes[:, 1], side - boxes[:, 0], boxes[:, 3]], 1),
+                np.stack([window - boxes[:, 2], boxes[:, 1], window - boxes[:, 0], boxes[:, 3]], 1),
             )
+        if params.tint:
+            image = tint(image, rng)
         if rng.random() < params.degrade:
             image = degrade(image, rng)
         images.append(np.ascontiguousarray(image))
         batch_index.append(np.full(len(boxes), place))
-        classes.append(data.classes[row])
-        targets.append(np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1) / side)
+        classes.append(kinds)
+        targets.append(np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1) / window)
     tensor = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().float().div_(255)
     return tensor, {
         "batch_idx": torch.from_numpy(np.concatenate(batch_index)).float(),

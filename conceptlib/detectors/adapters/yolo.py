@@ -1,14 +1,15 @@
-"""YOLO detectors: trained from scratch on a built dataset, or a user's own weights. Needs the extra `yolo` (AGPL-3.0).
+"""YOLO detectors: trained from scratch on a built dataset, or anybody's weights.
 
 A trained detector is an artifact of `model.safetensors` and `model.json`. It applies the threshold that was
 calibrated at the end of its training; pictures are letterboxed to the training size, and every picture's result is
-its own.
+its own. Training and its weights need the extra `yolo` (ultralytics, AGPL-3.0); what was exported to ONNX, here or
+elsewhere, runs on the extra `onnx` alone.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from pydantic import Field, model_validator
 from conceptlib.detectors.base import LOWEST_SCORE, Progress, TrainingSet, as_image
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
-from conceptlib.specs.params import Fraction, PositiveFloat, PositiveInt
+from conceptlib.specs.params import FloatRange, Fraction, PositiveFloat, PositiveInt, within
 from conceptlib.specs.params import Params as BaseParams
 
 CHUNK = 32
@@ -26,9 +27,15 @@ CHUNK = 32
 
 # What decides a detection once the weights are there; the other parameters are in the weights' hash.
 _INFERENCE = ("confidence", "nms_iou", "max_detections", "concepts")
+FILES = (".onnx", ".pt")
+"""Weights that may be given in the place of a spec."""
+
+EXPORTED = ".onnx"
+
 _UNTOLD = (
     "a .pt file is a pickle: opening one from somebody you do not trust can run their code on your machine. "
-    "conceptlib reads it through ultralytics' restricted unpickler, but only if you say params.trust=true"
+    "conceptlib reads it through ultralytics' restricted unpickler, but only if you say so: `--trust`, or trust: true "
+    "in the spec"
 )
 
 
@@ -40,14 +47,17 @@ class Params(BaseParams):
         nms_iou: overlap above which the weaker of two boxes is dropped. max_detections: at most so many in a picture.
 
     Own weights instead of training:
-        weights: a `.pt` of ultralytics. trust: open it although it is a pickle.
+        weights: an `.onnx`, or a `.pt` of ultralytics. trust: open a `.pt` although it is a pickle.
         concepts: which concept each of its classes is; others are not reported; empty: classes keep their names.
 
     Training:
         architecture: `compact` (YOLOv8's blocks, strides 8 and 16, for small pictures) or one of ultralytics'.
         imgsz: side of the input, pixels, a multiple of 32; null: the pictures' longer side, at most 640.
         steps, batch_size, learning_rate, weight_decay: of AdamW.
-        flip: mirror half of the pictures. degrade: share of pictures that are blurred, recompressed and so on.
+        window: side of the squares, pixels, a multiple of 32, that are cut at random out of the pictures to train on;
+            null: the whole pictures. zoom: how much a picture is scaled before, at random between the two.
+        flip: mirror half of the pictures. tint: change their colours. degrade: share of pictures that are blurred,
+            recompressed and so on.
         distractors: overlays of other concepts, laid over `distractor_share` of the pictures, so that they are not
             taken for what is sought.
         cache_megabytes: memory for decoded pictures; of more, a sample is used.
@@ -66,7 +76,10 @@ class Params(BaseParams):
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: PositiveFloat = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    window: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] | None = None
+    zoom: Annotated[FloatRange, within(0.1, 4)] = (0.6, 1.2)
     flip: bool = True
+    tint: bool = False
     degrade: Fraction = 0.5
     distractors: tuple[str, ...] = ("text", "watermark")
     distractor_share: Fraction = 0.25
@@ -75,7 +88,7 @@ class Params(BaseParams):
 
     @model_validator(mode="after")
     def _pickles_need_trust(self) -> Params:
-        if self.weights and not self.trust:
+        if self.weights and not self.trust and not self.weights.lower().endswith(".onnx"):
             raise ValueError(_UNTOLD)
         return self
 
@@ -85,24 +98,53 @@ def needs_training(params: Params) -> bool:
     return not params.weights
 
 
+def of_file(path: Path, trust: bool) -> Params:
+    """The parameters that stand for a file of weights. Raises ConceptlibError for a pickle without `trust`."""
+    if path.suffix.lower() == ".pt" and not trust:
+        raise ConceptlibError(_UNTOLD, where=path, hint="export it to ONNX where it was made: an .onnx needs no trust")
+    return Params(weights=str(path), trust=trust)
+
+
 def load(spec: Any, *, weights: Path | None = None, device: str | None = None) -> YoloDetector:
     """The detector of a spec: from a folder of trained weights, else from `params.weights`.
 
     Raises:
         ConceptlibError: the extra is missing; the weights cannot be read or do not fit.
     """
-    from conceptlib.detectors.adapters import _yolo_model
+    from conceptlib.detectors.adapters import _onnx, _ultralytics, _yolo_model
+    from conceptlib.detectors.adapters._yolo_onnx import OnnxNetwork
+    from conceptlib.detectors.adapters._yolo_torch import TorchNetwork
     from conceptlib.store.hashing import sha256_file
 
     params: Params = spec.params
-    if weights is not None:
-        model, description = _yolo_model.load(weights)
-        digest = sha256_file(weights / _yolo_model.WEIGHTS)
-    else:
-        path = Path(os.path.expanduser(params.weights))
-        model, description = _yolo_model.load_pt(path)
-        digest = sha256_file(path)
-    return YoloDetector(spec.name, params, model, description, digest, device=device)
+    path = weights / _yolo_model.WEIGHTS if weights is not None else Path(os.path.expanduser(params.weights))
+    made_by = {"weights": sha256_file(path)} if path.is_file() else {}
+    if path.suffix.lower() == ".onnx":
+        graph = OnnxNetwork(path, device)
+        made_by["onnxruntime"] = str(_onnx.library("onnx").__version__)
+        return YoloDetector(spec.name, params, graph, graph.description, made_by)
+    model, description = _yolo_model.load(weights) if weights is not None else _yolo_model.load_pt(path)
+    made_by["ultralytics"] = _ultralytics.version()
+    network = TorchNetwork(model, len(description["labels"]), device)
+    return YoloDetector(spec.name, params, network, description, made_by)
+
+
+def export(spec: Any, folder: Path, path: Path) -> dict[str, Any]:
+    """Write the trained weights in `folder` as ONNX; the calibrated threshold goes with them.
+
+    Returns:
+        `labels`, `imgsz`, `threshold`.
+
+    Raises:
+        ConceptlibError: an extra (`yolo`, `onnx`) is missing, or the weights are damaged.
+    """
+    from conceptlib.detectors.adapters import _yolo_model, _yolo_onnx
+
+    model, description = _yolo_model.load(folder)
+    if spec.params.confidence is not None:
+        description["threshold"] = spec.params.confidence
+    _yolo_onnx.write(model.eval(), description, path)
+    return {key: description[key] for key in ("labels", "imgsz", "threshold")}
 
 
 def train(
@@ -172,10 +214,9 @@ class YoloDetector:
     Args:
         name: the spec's name.
         params: of the spec; only those about finding matter here.
-        model: `DetectionModel`.
-        description: what `model.json` says.
-        digest: sha256 of the file of weights.
-        device: as for `conceptlib.models.devices.choose`.
+        network: `TorchNetwork` or `OnnxNetwork`.
+        description: what `model.json` or the ONNX file's metadata says.
+        made_by: what else decides the result: the runtime's version, the sha256 of the file of weights.
     """
 
     artifact = ""
@@ -184,14 +225,10 @@ class YoloDetector:
         self,
         name: str,
         params: Params,
-        model: Any,
+        network: Callable[[np.ndarray, float, float, int], list[np.ndarray]],
         description: dict[str, Any],
-        digest: str,
-        *,
-        device: str | None = None,
+        made_by: dict[str, str],
     ) -> None:
-        from conceptlib.models.devices import choose
-
         self.name = name
         self.params = params
         self.imgsz = int(description["imgsz"])
@@ -206,21 +243,14 @@ class YoloDetector:
         # One concept a class, or None for a class that is not reported.
         self._concepts = [params.concepts.get(name) if params.concepts else name for name in classes]
         self.labels = tuple(dict.fromkeys(concept for concept in self._concepts if concept))
-        self._device = choose(device, "float32").device
-        self._model = model.to(self._device).eval()
-        self._digest = digest
+        self._network = network
+        self._made_by = made_by
 
     def lock(self) -> dict[str, Any]:
         """Adapter, parameters about finding, threshold, input size, the weights' sha256 and the library's version."""
-        from conceptlib.detectors.adapters import _ultralytics
-
         params = {key: value for key, value in self.params.model_dump(mode="json").items() if key in _INFERENCE}
-        return {
-            "adapter": "yolo",
-            "params": params | {"confidence": self.threshold, "imgsz": self.imgsz},
-            "weights": self._digest,
-            "ultralytics": _ultralytics.version(),
-        }
+        found_with = params | {"confidence": self.threshold, "imgsz": self.imgsz}
+        return {"adapter": "yolo", "params": found_with} | self._made_by
 
     def detect(self, images: Sequence[np.ndarray], *, min_score: float | None = None) -> list[Detections]:
         """See `Detector.detect`."""
@@ -231,28 +261,11 @@ class YoloDetector:
         return found
 
     def _chunk(self, images: list[np.ndarray], lowest: float) -> list[Detections]:
-        import torch
-        from ultralytics.utils.nms import non_max_suppression
-
         from conceptlib.detectors.adapters._letterbox import letterbox
 
         squares, frames = letterbox(images, self.imgsz)
-        tensor = torch.from_numpy(squares).to(self._device).permute(0, 3, 1, 2).contiguous().float().div_(255)
-        with torch.inference_mode():
-            raw = self._model(tensor)
-            # No time limit: by default a slow machine silently loses the boxes of a batch's last pictures.
-            kept = non_max_suppression(
-                raw[0],
-                lowest,
-                self.params.nms_iou,
-                max_det=self.params.max_detections,
-                nc=len(self._concepts),
-                max_time_img=1e9,
-            )
-        return [
-            self._detections(rows.float().cpu().numpy(), frame, lowest)
-            for rows, frame in zip(kept, frames, strict=True)
-        ]
+        kept = self._network(squares, lowest, self.params.nms_iou, self.params.max_detections)
+        return [self._detections(rows, frame, lowest) for rows, frame in zip(kept, frames, strict=True)]
 
     def _detections(self, rows: np.ndarray, frame: Any, lowest: float) -> Detections:
         """Rows (N, 6) of x1, y1, x2, y2 in the square, score, class, to what is seen in the picture."""

@@ -19,15 +19,14 @@ from conceptlib.geometry import Detections, clip, iou, quad_to_xyxy
 from conceptlib.specs.params import Params as BaseParams
 
 SAME_CODE_IOU = 0.5
-MAX_SIDE = 4096
 
 
 class Params(BaseParams):
     """How zxing-cpp reads.
 
     label: the concept that a code is.
-    upscale: the picture is tried as it is and enlarged 2, 3, ... times up to this factor (bicubic), never beyond 4096
-    px a side.
+    upscale: the picture is tried as it is and enlarged 2, 3, ... times up to this factor (bicubic).
+    max_side: it is not enlarged beyond so many pixels a side, since enlarging is what costs time.
     micro: also Micro QR and rMQR codes.
     inverted: also light codes on dark ground.
     unreadable: also codes whose position is found but whose content is damaged (the payload is then empty).
@@ -35,6 +34,7 @@ class Params(BaseParams):
 
     label: Annotated[str, Field(min_length=1)] = "qr-code"
     upscale: Annotated[int, Field(ge=1, le=8)] = 2
+    max_side: Annotated[int, Field(ge=64, le=8192)] = 4096
     micro: bool = False
     inverted: bool = True
     unreadable: bool = False
@@ -71,7 +71,7 @@ class ZxingDetector:
         quads: list[np.ndarray] = []
         payloads: list[str] = []
         for factor in range(1, self.params.upscale + 1):
-            if factor > 1 and max(height, width) * factor > MAX_SIDE:
+            if factor > 1 and max(height, width) * factor > self.params.max_side:
                 break
             for quad, payload in self._codes(image, factor):
                 box = quad_to_xyxy(quad[None])
