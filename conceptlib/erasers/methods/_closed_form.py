@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from conceptlib.erasers.base import Adapter, Job, Result
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from conceptlib.erasers.closed_form import Edit
 
-PART = "attn2-kv"
+PART: Final = "attn2-kv"
 
 
 def moves(job: Job) -> dict[str, str]:
@@ -64,12 +64,13 @@ def finish(pipe: Any, edit: Edit, adapter: Adapter, convention: str, info: Mappi
     changed, factors = {}, {}
     for name, weight in select(pipe.unet, PART).items():
         changed[f"unet.{name}"] = weight.detach().clone()
-        factors[f"unet.{name.removesuffix('.weight')}"] = small.lora(weight)
+        if adapter == "lora":
+            factors[f"unet.{name.removesuffix('.weight')}"] = small.lora(weight)
         weight.data.copy_(small.apply(weight))
     return Result(
         adapter=adapter,
         convention=convention,
         changed=changed,
-        factors=factors if adapter == "lora" else {},
+        factors=factors,
         info={"rank": small.rank, "matrices": len(changed), **info},
     )
