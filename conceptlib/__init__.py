@@ -30,6 +30,7 @@ _PUBLIC = {
     "generate": "conceptlib.models.generate",
     "erase": "conceptlib.erasers.erase",
     "load": "conceptlib.erasers.checkpoint",
+    "export_checkpoint": "conceptlib.erasers.export",
     "evaluate": "conceptlib.evaluators.suite",
     "sweep": "conceptlib.sweeps.run",
     "publish": "conceptlib.hub.publish",

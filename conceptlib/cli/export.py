@@ -1,4 +1,4 @@
-"""`conceptlib export`: an artifact in another tool's format, in a folder."""
+"""`conceptlib export`: an artifact in another form, in a folder."""
 
 from __future__ import annotations
 
@@ -9,41 +9,46 @@ import click
 from conceptlib.cli import output
 from conceptlib.cli.output import Output
 
+WEIGHTS = ("full", "lora", "tensors")
 
-@click.command("export", short_help="Write an artifact in another tool's format.")
+
+@click.command("export", short_help="Write an artifact in another form.")
 @click.argument("ref", metavar="ARTIFACT")
 @click.option(
     "--format",
     "form",
     metavar="FORMAT",
     required=True,
-    help="coco, coco-results, imagefolder, parquet, voc, webdataset or yolo.",
+    help="Of pictures: coco, coco-results, imagefolder, parquet, voc, webdataset or yolo; "
+    "of a checkpoint: full, lora or tensors.",
 )
 @click.option("--to", metavar="DIR", required=True, help="The folder to write; new, empty, or an earlier export.")
-@click.option(
-    "--annotations", "-a", metavar="SET", default=None, help="Whose boxes; by default the exact geometry, `truth`."
-)
-@click.option("--split", default=None, help="Only this split; all by default.")
-@click.option(
-    "--categories",
-    metavar="NAME,...",
-    default=None,
-    help="Concepts in the order of their ids; the dataset's by default.",
-)
+@click.option("--annotations", "-a", metavar="SET", help="Pictures: whose boxes; by default the exact ones, `truth`.")
+@click.option("--split", help="Pictures: only this split; all by default.")
+@click.option("--categories", metavar="NAME,...", help="Pictures: concepts in the order of their ids.")
+@click.option("--base", metavar="MODEL", help="Checkpoint: where its base is, if not where the checkpoint says.")
 @output.yes_option
 @output.options
-def cli(out: Output, ref: str, form: str, to: str, yes: bool, **options: Any) -> None:
-    """Write a dataset (or generated images, or an annotation set with its pictures) for other tools to read.
+def cli(out: Output, ref: str, form: str, to: str, base: str | None, yes: bool, **options: Any) -> None:
+    """Write a dataset, generated images or an annotation set for other tools, or a checkpoint with other weights.
 
-    The pictures' files are copied as they are. The folder appears when it is whole; the same command again changes
-    nothing, and --yes replaces an earlier export of something else.
+    The pictures' files are copied as they are; --yes replaces an earlier export of something else. A checkpoint
+    becomes a whole model, a LoRA or the changed tensors alone where that is exact; where it is not (a change of full
+    rank as a LoRA, a rule of inference as weights), the command says why and writes nothing.
 
     \b
     conceptlib export icd-qr --format coco --to ./icd-qr-coco
     conceptlib export icd-qr --format coco-results --annotations yolo-icd --split test --to ./results
-    conceptlib export icd-qr --format yolo --to ./icd-qr-yolo
+    conceptlib export esd/colour --format full --to ./without-red
     """
-    _export_pictures(out, ref, form, to, overwrite=yes, **options)
+    if form in WEIGHTS:
+        if wrong := [name for name, value in options.items() if value is not None]:
+            raise click.UsageError(f"--{wrong[0]} is for pictures, --format {form} for checkpoints")
+        _export_weights(out, ref, form, to, base)
+    else:
+        if base is not None:
+            raise click.UsageError(f"--base is for checkpoints, --format {form} for pictures")
+        _export_pictures(out, ref, form, to, overwrite=yes, **options)
 
 
 def _export_pictures(out: Output, ref: str, form: str, to: str, categories: str | None, **options: Any) -> None:
@@ -58,3 +63,14 @@ def _export_pictures(out: Output, ref: str, form: str, to: str, categories: str 
     out.result(made, human=f"{verb}: {made.path} ({made.images} pictures{boxes}; {size})", quiet=made.path)
     for note in made.notes:
         out.warn(note)
+
+
+def _export_weights(out: Output, ref: str, adapter: str, to: str, base: str | None) -> None:
+    """Export a checkpoint and say how exact it is."""
+    from conceptlib.erasers.export import export_checkpoint
+
+    made = export_checkpoint(ref, adapter, to, base=base)
+    human = f"written: {made.path} ({made.was} as {made.adapter}, {made.tensors} tensors changed)"
+    out.result(made, human=human, quiet=made.path)
+    for note in made.notes:
+        out.note(note)

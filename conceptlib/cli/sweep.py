@@ -31,9 +31,9 @@ def cli(
     \b
     What is in the store is not made again, so the same command goes on after a stop, and takes up added recipes.
     A run that fails is told and the others go on; the exit status is 1 then. Examples:
-      conceptlib sweep tiny --dry-run
-      conceptlib sweep tiny --out docs/sweeps --record
-      conceptlib sweep tiny seeds=1 "targets=[star]" "recipes=[esd/object, esd/object steps=50]"
+      conceptlib sweep methods --dry-run
+      conceptlib sweep methods --out docs/sweeps --record
+      conceptlib sweep methods seeds=1 "targets=[star]" "recipes=[esd/object, esd/object steps=50]"
     """
     from conceptlib.specs import load_spec
     from conceptlib.specs.results import record

@@ -5,6 +5,7 @@ A module of `conceptlib.erasers.methods` has
 * `Params`, a `conceptlib.specs.params.Params` (or `TrainingParams` for methods that use the shared loop); importing the
   module must not import torch;
 * `needs(params) -> frozenset[str]`: which of "data" and "annotations" the method reads;
+* `uses(params)`, if it can also do without: which of them it reads when they are given;
 * `run(job) -> Result`: change `job.pipe` in place and say what was changed;
 * `apply(pipe, config)`, only if its `Result` has the adapter `config`: switch the erasure on in a base that was opened,
   for instance by setting `pipe.guidance_rule` (`conceptlib.models.guidance`).
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
-from conceptlib.specs.params import Params, PositiveInt
+from conceptlib.specs.params import Params, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +60,29 @@ class TrainingParams(Params):
                 "(gradient_accumulation)"
             )
         return self
+
+
+class WeightParams(TrainingParams):
+    """Settings of a method that trains weights of the UNet by the shared loop.
+
+    adapter: what the checkpoint holds: the whole model, trained LoRA matrices (of rank `lora_rank`), or the trained
+        tensors alone.
+    loss: mean square (`l2`) or mean absolute difference (`l1`).
+    loss_space: differences are of ε, as the papers have it, or of the model's `output`. For a model that predicts v the
+        second is 1 / α times the first: noisy timesteps, where it is decided what is drawn, count as they did when the
+        model was trained. For one that predicts ε both are the same.
+    compile: `torch.compile` the UNet; pays off from some hundred steps on.
+    resolution: pixels; 0: what the base was trained on.
+    """
+
+    adapter: Literal["full", "lora", "tensors"] = "tensors"
+    lora_rank: PositiveInt = 8
+    lr: PositiveFloat = 1e-5
+    loss: Literal["l2", "l1"] = "l2"
+    loss_space: Literal["epsilon", "output"] = "epsilon"
+    compile: bool = False
+    gradient_checkpointing: bool = False
+    resolution: Annotated[int, Field(ge=0, multiple_of=8)] = 0
 
 
 @dataclass(frozen=True)
@@ -119,7 +143,11 @@ class Group:
 
 
 class Objective(Protocol):
-    """What the shared loop trains, and by which loss."""
+    """What the shared loop trains, and by which loss.
+
+    It may have `prepare(step)`, called by every process before each step: what it changes must follow from the step and
+    the weights alone, or from files in `workdir`, so that a resumed run is the same.
+    """
 
     def modules(self) -> Mapping[str, torch.nn.Module]:
         """The modules that hold the trained parameters, by a name that stays the same between runs."""

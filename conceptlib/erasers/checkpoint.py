@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from conceptlib.erasers.base import Result
+from conceptlib.erasers.files import system_errors
 from conceptlib.erasers.find import CHECKPOINT
 from conceptlib.erasers.find import find as find
 from conceptlib.errors import ConceptlibError
@@ -82,11 +83,13 @@ class Checkpoint:
         atomic_write(folder / CHECKPOINT, json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
 
     def metadata(self) -> dict[str, str]:
-        """What a safetensors file of this checkpoint says about itself: it may be passed on alone."""
+        """What a safetensors file of this checkpoint says about itself: it may be passed on alone.
+
+        One key: safetensors writes several in an order that changes from run to run, and so would the file's hash.
+        """
         base = {key: value for key, value in self.base.items() if value and key != "ref"}
         name = Path(self.base["ref"] or "").name if Path(self.base["ref"] or "").is_absolute() else self.base["ref"]
         return {
-            "format": "pt",
             "conceptlib": json.dumps(
                 {
                     "recipe": self.recipe,
@@ -137,7 +140,8 @@ def save(
         phrases=tuple(concept.phrase for concept in concepts),
         tensors=tuple(sorted(result.changed)),
     )
-    adapter_module(record).save(folder, pipe, result, record)
+    with system_errors(folder):
+        adapter_module(record).save(folder, pipe, result, record)
     record.write(folder)
 
 

@@ -71,6 +71,8 @@ def erase(
     source_data = _data(store, data)
     source_annotations = _annotations(store, annotations, source_data)
     _check_needs(method.needs(spec.params), {"data": source_data, "annotations": source_annotations}, spec.name)
+    if source_data is not None and "data" not in method.needs(spec.params) | _uses(method, spec.params):
+        raise ConceptlibError(f"the recipe {spec.name} reads no data", where=source_data.ref, hint="leave data out")
     placement = choose(device, dtype)
     accelerator = make_accelerator(placement)
     placement = dataclasses.replace(placement, device=accelerator.device)
@@ -202,6 +204,11 @@ def _annotations(store: Store, ref: str | Artifact | None, data: Artifact | None
                 hint=f"conceptlib annotate {data.ref} --detector {ref}",
             )
     return store.get(ref, kind="annotations")
+
+
+def _uses(method: Any, params: Any) -> frozenset[str]:
+    found: frozenset[str] = method.uses(params) if hasattr(method, "uses") else frozenset()
+    return found
 
 
 def _is_name(ref: str) -> bool:

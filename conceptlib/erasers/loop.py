@@ -26,9 +26,10 @@ import torch
 from torch import nn
 
 from conceptlib.erasers.base import Objective, Progress, TrainingParams
+from conceptlib.erasers.files import save_tensors
 from conceptlib.erasers.memory import peak_memory_mb
 from conceptlib.errors import ConceptlibError
-from conceptlib.store.files import atomic_path, atomic_write
+from conceptlib.store.files import atomic_write
 from conceptlib.store.seeds import row_generator, row_seed
 
 STATE = "state.safetensors"
@@ -120,11 +121,13 @@ def train(
     start = run.restore(workdir / STATE)
     history = _read_log(log, start) if accelerator.is_main_process else []
     model = accelerator.prepare_model(module)
+    prepare = getattr(objective, "prepare", lambda step: None)
     module.train()
     began = time.monotonic()
     with torch.random.fork_rng(devices=[]), _Log(log, history, enabled=accelerator.is_main_process) as lines:
         for step in range(start, params.steps):
             before = time.monotonic()
+            prepare(step)
             loss = run.step(model, step, rows)
             if not math.isfinite(loss):
                 raise ConceptlibError(
@@ -237,11 +240,7 @@ class _Run:
         """Write everything that the next step depends on, in one file."""
         if not self.accelerator.is_main_process:
             return
-        from safetensors.torch import save_file
-
-        with atomic_path(path) as temporary:
-            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self._tensors().items()}
-            save_file(tensors, temporary, metadata={"step": str(step), "seed": str(self.seed)})
+        save_tensors(path, self._tensors(), {"step": str(step), "seed": str(self.seed)})
 
     def restore(self, path: Path) -> int:
         """Take up a saved state; the step to go on with (0 if there is none)."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from conceptlib.models.prediction import Prediction
+from conceptlib.models.prediction import Prediction, wide
 
 
 class Combine(Protocol):
@@ -24,7 +24,7 @@ class Combine(Protocol):
     def __call__(
         self, negative: torch.Tensor, positive: torch.Tensor, extra: torch.Tensor, step: int, guidance_scale: float
     ) -> torch.Tensor:
-        """ε̂ (N, C, h, w), float32 or wider.
+        """ε̂ (N, C, h, w), in float32 at least.
 
         Args:
             negative, positive: ε of the negative (or empty) prompt and of the picture's own, (N, C, h, w).
@@ -63,12 +63,10 @@ def combine(
     negative, positive, *extra = outputs.chunk(len(outputs) // len(noisy))
     if rule is None:
         return negative + guidance_scale * (positive - negative)
-    exact = torch.promote_types(outputs.dtype, torch.float32)
-    noisy = noisy.to(exact)
-    states = [prediction.to_epsilon(one.to(exact), noisy, timestep) for one in (negative, positive, *extra)]
+    states = [prediction.to_epsilon(wide(one), wide(noisy), timestep) for one in (negative, positive, *extra)]
     stacked = torch.stack(states[2:]) if extra else states[0].new_empty((0, *states[0].shape))
     wanted = rule(states[0], states[1], stacked, step, guidance_scale)
-    return prediction.shifted(negative.to(exact), wanted - states[0], timestep).to(outputs.dtype)
+    return prediction.shifted(wide(negative), wanted - states[0], timestep).to(outputs.dtype)
 
 
 @contextlib.contextmanager

@@ -17,10 +17,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import nn
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 Part = Literal["attn2", "attn2-kv", "attn1", "attention", "no-attn2", "no-attn2-inner", "all"]
 
@@ -46,6 +47,8 @@ def select(unet: nn.Module, part: Part) -> dict[str, nn.Parameter]:
 
 def matrices(unet: nn.Module, part: Part) -> list[str]:
     """Names of the modules of a part that low-rank adapters can be put on: linear layers and convolutions."""
+    from torch import nn
+
     return [
         name
         for name, module in unet.named_modules()
@@ -79,4 +82,6 @@ def detached_first_token(unet: nn.Module) -> Iterator[None]:
 
 
 def _detach_first(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    import torch
+
     return torch.cat([output[:, :1].detach(), output[:, 1:]], dim=1)

@@ -14,6 +14,11 @@ _SMALLEST = 1e-6
 """Below this α the output of a v-model is x₀ alone, and says nothing of ε."""
 
 
+def wide(tensor: torch.Tensor) -> torch.Tensor:
+    """In float32 at least: formulas are not computed in the 8 bits of bfloat16."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 class Prediction:
     """The meaning of a UNet's output under a scheduler's noise schedule.
 
@@ -31,7 +36,7 @@ class Prediction:
         """α and σ of timesteps (N,) or () as (N, 1, 1, 1) on the device and, at least float32, in the dtype of `like`
         (N, C, h, w).
         """
-        dtype = torch.promote_types(like.dtype, torch.float32)
+        dtype = wide(like).dtype
         bar = self._alphas_cumprod.to(like.device)[timesteps.to(like.device).long()].to(dtype).reshape(-1, 1, 1, 1)
         return bar.sqrt(), (1 - bar).sqrt()
 
@@ -52,6 +57,16 @@ class Prediction:
             return output + change
         alpha, _ = self.alpha_sigma(timesteps, output)
         return output + torch.where(alpha > _SMALLEST, change / alpha.clamp(min=_SMALLEST), 0)
+
+    def noised(self, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """z_t = α x₀ + σ ε, (N, C, h, w)."""
+        alpha, sigma = self.alpha_sigma(timesteps, clean)
+        return alpha * clean + sigma * noise
+
+    def output_scale(self, timesteps: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """How much larger a difference is in the output than in ε, (N, 1, 1, 1): 1 / α for v, at most 100; 1 for ε."""
+        alpha, _ = self.alpha_sigma(timesteps, like)
+        return torch.ones_like(alpha) if self.kind == "epsilon" else 1 / alpha.clamp(min=0.01)
 
     def target(self, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """What the model should have put out for x₀ = `clean` and ε = `noise`."""

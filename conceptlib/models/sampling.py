@@ -31,6 +31,11 @@ def default_guidance(pipe: Any) -> float:
     return 7.5 if default_resolution(pipe) >= 256 else 1.2
 
 
+def rows_at_once(height: int, width: int) -> int:
+    """Pictures of so many pixels that an ordinary device draws at once: 64 at up to 128 px, 4 at 512 px."""
+    return max(1, min(64, _PIXELS_PER_BATCH // (height * width)))
+
+
 def sample(
     pipe: Any,
     prompts: Sequence[str],
@@ -81,7 +86,7 @@ def sample(
             hint="multiples of 8 pixels, at least one step",
         )
     guidance_scale = default_guidance(pipe) if guidance_scale is None else guidance_scale
-    batch_size = batch_size or max(1, min(64, _PIXELS_PER_BATCH // (height * width)))
+    batch_size = batch_size or rows_at_once(height, width)
     cache = cache or PromptCache(pipe)
     rule: GuidanceRule | None = getattr(pipe, "guidance_rule", None)
     shape = (1, pipe.unet.config.in_channels, height // scale, width // scale)

@@ -1,7 +1,7 @@
 """Sweeps: recipes x targets x seeds, each erased and evaluated, in one table.
 
-    result = sweep("tiny")            # recipes/sweeps/tiny.yaml; what is in the store already is not made again
-    write(result, "docs/sweeps")      # tiny.md, tiny.json, tiny.csv and the plots
+    result = sweep("methods")         # recipes/sweeps/methods.yaml; what is in the store already is not made again
+    write(result, "docs/sweeps", Store())   # methods.md, methods.json, methods.csv and the plots
 
 `cells` says what there is to do, `run` does it, `table` averages, `report` writes it down, `record` puts it beside the
 recipes.

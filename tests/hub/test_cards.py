@@ -166,6 +166,19 @@ def test_adapters_are_related_as_adapters(make_checkpoint: Make, store: Store) -
     assert 'load_lora_weights("org/name"' in card
 
 
+def test_changed_tensors_are_read_without_conceptlib(make_checkpoint: Make, store: Store) -> None:
+    def fill(folder: Any) -> None:
+        (folder / "unet.changed.safetensors").write_bytes(b"\0" * 16)
+
+    made = make_checkpoint(fill, base="org/base", adapter="tensors", tensors=["unet.a.weight", "unet.b.weight"])
+    card = plan(made, store).card
+    wanted = 'load_state_dict(load_file(hf_hub_download("org/name", "unet.changed.safetensors")), strict=False)'
+    assert f"pipe.unet.{wanted}" in card and header(card)["base_model_relation"] == "adapter"
+    made = make_checkpoint(lambda folder: (folder / "erasure.json").write_text("{}"), base="org/base", adapter="config")
+    card = plan(made, store).card
+    assert "changes no weight" in card and "With diffusers alone" not in card
+
+
 def test_a_base_in_a_local_folder_is_not_named(make_checkpoint: Make, store: Store) -> None:
     result = plan(make_checkpoint(weights, base="/home/somebody/models/mine"), store)
     assert "base_model" not in header(result.card)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from conceptlib.erasers.files import read_tensors
 from conceptlib.erasers.tokens import LEARNED_EMBEDS, save_learned, set_rows
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.loading import quiet
@@ -46,15 +47,3 @@ def read_learned(folder: Path, record: Checkpoint) -> dict[str, torch.Tensor]:
             hint="the checkpoint is incomplete",
         )
     return {token: rows[token] for token in record.tokens}
-
-
-def read_tensors(path: Path, what: str) -> dict[str, torch.Tensor]:
-    """All tensors of a safetensors file, on the CPU."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        found: dict[str, torch.Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ConceptlibError(f"{what} cannot be read", where=str(path), hint=str(error)) from error
-    return found

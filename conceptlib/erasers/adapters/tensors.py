@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from conceptlib.erasers.adapters._tokens import apply_tokens, read_tensors, save_tokens
+from conceptlib.erasers.adapters._tokens import apply_tokens, save_tokens
+from conceptlib.erasers.files import read_tensors, save_tensors
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.parts import components
-from conceptlib.store.files import atomic_path
 
 if TYPE_CHECKING:
     from conceptlib.erasers.base import Result
@@ -30,13 +30,9 @@ def file_name(component: str) -> str:
 
 def save(folder: Path, pipe: Any, result: Result, record: Checkpoint) -> None:
     """Write the tensors of `result.changed` as they are in the pipeline now."""
-    from safetensors.torch import save_file
-
     for component, names in _by_component(record.tensors).items():
         own = dict(components(pipe)[component].named_parameters())
-        tensors = {name: own[name].detach().cpu().contiguous() for name in names}
-        with atomic_path(folder / file_name(component)) as temporary:
-            save_file(tensors, temporary, metadata=record.metadata())
+        save_tensors(folder / file_name(component), {name: own[name] for name in names}, record.metadata())
     save_tokens(folder, pipe, result)
 
 

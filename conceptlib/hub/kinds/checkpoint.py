@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.hub import cards, scores
@@ -27,7 +28,7 @@ _HUB_ID = re.compile(r"(?!\.)[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class Description:
-    """What `checkpoint.json` says that a card needs. adapter: "full", "lora" or "embeddings"."""
+    """What `checkpoint.json` says that a card needs. adapter: a module of `conceptlib.erasers.adapters`."""
 
     method: str
     convention: str
@@ -37,6 +38,8 @@ class Description:
     concepts: tuple[str, ...]
     negative_prompt: str
     tokens: tuple[str, ...]
+    components: tuple[str, ...] = ()
+    """Those of which there is a file of changed tensors."""
 
     @classmethod
     def read(cls, artifact: Artifact) -> Description:
@@ -53,6 +56,7 @@ class Description:
                 concepts=tuple(raw.get("concepts") or ()),
                 negative_prompt=str(raw.get("negative_prompt") or ""),
                 tokens=tuple(raw.get("tokens") or ()),
+                components=_components(raw),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             hint = f"`conceptlib verify {artifact.ref}` tells what is damaged; erase again"
@@ -75,6 +79,11 @@ class Description:
         if self.hub_base:
             return f"[{self.hub_base}](https://huggingface.co/{self.hub_base})"
         return f"conceptlib's embedded model `{self.base}`" if self.embedded else "a model that has not been published"
+
+
+def _components(raw: dict[str, Any]) -> tuple[str, ...]:
+    named = raw.get("tensors") or () if raw["adapter"] == "tensors" else ()
+    return tuple(sorted({str(name).partition(".")[0] for name in named}))
 
 
 def contents(artifact: Artifact, store: Store, card: CardOptions) -> Contents:
@@ -153,7 +162,10 @@ def _usage(described: Description, target: str) -> str:
     text = "## Use it\n\nWith conceptlib, which sets the negative prompt by itself:\n\n" + cards.fenced(
         "\n".join(ours), "python"
     )
-    text += "\n\nWith diffusers alone:\n\n" + cards.fenced("\n".join(_plain_usage(described, target)), "python")
+    if described.adapter == "config":
+        text += "\n\nIt changes no weight: the method works while the picture is drawn, and plain diffusers lacks it."
+    else:
+        text += "\n\nWith diffusers alone:\n\n" + cards.fenced("\n".join(_plain_usage(described, target)), "python")
     if described.negative_prompt:
         text += "\n\nThe negative prompt is part of the method: without it less of the concept is gone."
     return text
@@ -171,25 +183,28 @@ def _plain_usage(described: Description, target: str) -> list[str]:
             f'pipe = StableDiffusionPipeline.from_pretrained("{target}")',
             call,
         ]
+    remote = not target.startswith("./")
     if described.embedded:
-        lines = ["import conceptlib", f'pipe = conceptlib.load_pipeline("{described.base}")']
+        imports, lines = ["import conceptlib"], [f'pipe = conceptlib.load_pipeline("{described.base}")']
     else:
         base = described.hub_base or "path/to/the/base"
-        lines = [
-            "from diffusers import StableDiffusionPipeline",
-            f'pipe = StableDiffusionPipeline.from_pretrained("{base}")',
-        ]
+        imports = ["from diffusers import StableDiffusionPipeline"]
+        lines = [f'pipe = StableDiffusionPipeline.from_pretrained("{base}")']
+    if described.tokens or described.components:
+        fetch = ["from huggingface_hub import hf_hub_download"] if remote else []
+        imports = ["from safetensors.torch import load_file", *fetch, *imports]
+
+    def read(name: str) -> str:
+        return f'load_file(hf_hub_download("{target}", "{name}"))' if remote else f'load_file("{target}/{name}")'
+
     if described.adapter == "lora":
         lines.append(f'pipe.load_lora_weights("{target}", weight_name="pytorch_lora_weights.safetensors")')
+    for component in described.components:
+        lines.append(f"pipe.{component}.load_state_dict({read(f'{component}.changed.safetensors')}, strict=False)")
     if described.tokens:
-        path = f'"{target}/learned_embeds.safetensors"'
-        if not target.startswith("./"):
-            lines.insert(0, "from huggingface_hub import hf_hub_download")
-            path = f'hf_hub_download("{target}", "learned_embeds.safetensors")'
-        lines.insert(0, "from safetensors.torch import load_file")
-        lines.append(f"tokens = load_file({path})")
+        lines.append(f"tokens = {read('learned_embeds.safetensors')}")
         lines.append("pipe.load_textual_inversion([{token: row} for token, row in tokens.items()])")
-    return [*lines, call]
+    return [*imports, *lines, call]
 
 
 def _method(described: Description) -> str:
