@@ -26,7 +26,6 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("benchmarks/results/erase.json")
 METHODS = ("esd", "ablating")
 SIDES = ("reference", "ours")
-REFERENCE_BATCH = {"esd": 1, "ablating": 4}
 
 
 def resolved(args: argparse.Namespace, method: str) -> tuple[Any, list[str]]:
@@ -86,7 +85,8 @@ def reference(args: argparse.Namespace, method: str, recipe: Any, folder: Path) 
     from conceptlib.models.loading import load_source, quiet, resolve_base
     from conceptlib.specs.load import load_targets
 
-    params, batch = recipe.params, REFERENCE_BATCH[method]
+    params = recipe.params
+    batch = args.reference_batch if method == "ablating" else 1
     lr = args.reference_lr or params.lr * batch / params.batch_size
     evaluations = params.steps * params.batch_size
     pictures: list[Path] = []
@@ -119,6 +119,7 @@ def reference(args: argparse.Namespace, method: str, recipe: Any, folder: Path) 
                 lr=lr,
                 weight_decay=params.weight_decay,
                 timestep_shift=params.timestep_shift,
+                prior_weight=params.prior_weight,
                 seed=recipe.seed,
             )
     with quiet():
@@ -205,7 +206,7 @@ Written by `python benchmarks/erase.py`. Both sides have the same model, target 
 picture at one timestep), and ran on the same machine, each in a process of its own. The loops are restated in
 `benchmarks/reference.py`: ESD walks a new trajectory for every update of one picture, encodes its prompts each time,
 keeps a copy of the model as teacher and computes gradients for all weights; Ablating Concepts opens and encodes the
-pictures and prompts of every batch of 4 anew (drawing the anchor's pictures is not part of its "training"). The rate of
+pictures and prompts of every (small) batch anew (drawing the anchor's pictures is not part of its "training"). The rate of
 a smaller batch is lowered in proportion. Memory is the peak of the process's resident set, libraries included.
 """
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from conceptlib.models.encoding import encode_ids, token_ids
 from conceptlib.models.parts import Part, select
-from conceptlib.models.prediction import shifted_timesteps
+from conceptlib.models.prediction import Prediction, shifted_timesteps
 
 
 @dataclass(frozen=True)
@@ -100,38 +100,44 @@ def ablating(
     lr: float,
     weight_decay: float,
     timestep_shift: float,
+    prior_weight: float,
     seed: int,
 ) -> Spent:
     """The released Ablating Concepts (model-based), its training part: changes `pipe.unet`.
 
     A batch opens its picture files, encodes pictures and prompts anew, and asks the model twice: of the anchor without
-    gradient, of the concept with.
+    gradient, of the concept with. With a prior term, as many other pictures of the anchor are in the second call.
 
     Args:
         pictures: files, in turn. pairs: for each the anchor's prompt and the concept's.
     """
     begun, calls = time.perf_counter(), 0
-    unet, vae = pipe.unet, pipe.vae
+    unet, vae, prediction = pipe.unet, pipe.vae, Prediction(pipe.scheduler)
     trained = select(unet, part)
     for parameter in trained.values():
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(trained.values(), lr=lr, weight_decay=weight_decay)
     source = torch.Generator().manual_seed(seed)
-    steps, bars = int(pipe.scheduler.config.num_train_timesteps), pipe.scheduler.alphas_cumprod
+    count = 2 * batch_size if prior_weight else batch_size
     for _ in range(updates):
-        rows = torch.randint(len(pictures), (batch_size,), generator=source).tolist()
+        rows = torch.randint(len(pictures), (count,), generator=source).tolist()
         pixels = torch.stack([_pixels(pictures[row]) for row in rows])
         with torch.no_grad():
             clean = vae.encode(pixels).latent_dist.sample(source) * vae.config.scaling_factor
             noise = torch.randn(clean.shape, generator=source)
-            uniform = torch.rand(batch_size, generator=source, dtype=torch.float64)
-            timesteps = shifted_timesteps(uniform, steps, timestep_shift)
-            bar = bars[timesteps].reshape(-1, 1, 1, 1)
-            latents = bar.sqrt() * clean + (1 - bar).sqrt() * noise
-            anchor, concept = (embed(pipe, [pairs[row][side] for row in rows]) for side in (0, 1))
-            target = unet(latents, timesteps, encoder_hidden_states=anchor)[0]
+            uniform = torch.rand(count, generator=source, dtype=torch.float64)
+            timesteps = shifted_timesteps(uniform, prediction.num_timesteps, timestep_shift)
+            latents = prediction.noised(clean, noise, timesteps)
+            own = slice(0, batch_size)
+            anchor = embed(pipe, [pairs[row][0] for row in rows])
+            concept = embed(pipe, [pairs[row][1] for row in rows[own]])
+            target = unet(latents[own], timesteps[own], encoder_hidden_states=anchor[own])[0]
+            truth = prediction.target(clean, noise, timesteps)[batch_size:]
         optimizer.zero_grad()
-        loss = functional.mse_loss(unet(latents, timesteps, encoder_hidden_states=concept)[0], target)
+        said = unet(latents, timesteps, encoder_hidden_states=torch.cat([concept, anchor[batch_size:]]))[0]
+        loss = functional.mse_loss(said[own], target)
+        if prior_weight:
+            loss = loss + prior_weight * functional.mse_loss(said[batch_size:], truth)
         loss.backward()
         optimizer.step()
         calls += 2

@@ -28,6 +28,7 @@ PALETTE = (
 )
 SHAPES = ("circle", "square", "triangle", "diamond")
 WIDTH, HEIGHT, SCALE = 900, 560, 3
+RADIUS = 4.5
 LEFT, RIGHT, TOP, BOTTOM = 84, 250, 56, 70
 
 
@@ -48,7 +49,7 @@ def scatter(
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> Image.Image:
-    """Draw the plot, 900 x 560 pixels RGB.
+    """Draw the plot, 900 x 560 pixels RGB. Points of several series at one place are set side by side.
 
     Args:
         series: at least one point in all; colours and shapes go by their order.
@@ -82,14 +83,20 @@ def scatter(
     _text(draw, (LEFT, 16), title, 20, INK, "lt")
     _text(draw, ((box[0] + box[2]) / 2, HEIGHT - 20), x, 15, INK, "mb")
     _upright(page, (22, (box[1] + box[3]) / 2), y)
+    crowd: dict[tuple[int, int], list[int]] = {}  # which series have a point at a pixel
+    for number, one in enumerate(series):
+        for at_pixel in {_pixel(place(point)) for point in one.points}:
+            crowd.setdefault(at_pixel, []).append(number)
     for number, one in enumerate(series):
         colour, shape = PALETTE[number % len(PALETTE)], SHAPES[(number // len(PALETTE)) % len(SHAPES)]
-        # Smaller from series to series: where points coincide, all of them are seen.
-        radius = 8 - 4 * number / max(1, len(series) - 1)
         for point in one.points:
-            _mark(draw, place(point), shape, colour, radius)
+            spot = place(point)
+            # Series that coincide there stand side by side, or only the last of them would be seen.
+            own = crowd[_pixel(spot)]
+            aside = 2 * RADIUS * (own.index(number) - (len(own) - 1) / 2)
+            _mark(draw, (spot[0] + aside, spot[1]), shape, colour)
         height = TOP + 10 + 24 * number
-        _mark(draw, (WIDTH - RIGHT + 24, height), shape, colour, radius)
+        _mark(draw, (WIDTH - RIGHT + 24, height), shape, colour)
         _text(draw, (WIDTH - RIGHT + 38, height), one.name, 14, INK, "lm")
     return page.reduce(SCALE)
 
@@ -141,10 +148,12 @@ def _upright(page: Image.Image, centre: tuple[float, float], text: str) -> None:
     page.paste(turned, (int(SCALE * centre[0] - turned.width / 2), int(SCALE * centre[1] - turned.height / 2)))
 
 
-def _mark(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], shape: str, colour: tuple[int, int, int], radius: float
-) -> None:
-    x, y, r = SCALE * at[0], SCALE * at[1], SCALE * radius
+def _pixel(at: tuple[float, float]) -> tuple[int, int]:
+    return round(at[0]), round(at[1])
+
+
+def _mark(draw: ImageDraw.ImageDraw, at: tuple[float, float], shape: str, colour: tuple[int, int, int]) -> None:
+    x, y, r = SCALE * at[0], SCALE * at[1], SCALE * RADIUS
     options: dict[str, Any] = {"fill": colour, "outline": PAPER, "width": SCALE}
     if shape == "circle":
         draw.ellipse((x - r, y - r, x + r, y + r), **options)

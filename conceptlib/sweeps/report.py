@@ -123,7 +123,7 @@ def _page(result: Sweep, report: Report, pictures: Sequence[str]) -> str:
             "## Neighbours: distance against accuracy",
             f"![embedding distance to the target against the neighbour's accuracy]({plots['distance']})",
             "Cosine distance of the text encoder's states at the word, before erasure; accuracy in percent, mean over "
-            "seeds.",
+            "seeds. In the plots, points at one place are set side by side.",
             _neighbour_table(report.neighbours),
         ]
     if "pictures" in plots:
@@ -213,8 +213,11 @@ def _pictures(result: Sweep, store: Store) -> Image.Image | None:
         shown = [pair[k] for k in (0, 1) for pair in pairs]
         captions = [caption for caption, _ in shown]
         panels.append(Panel(heading, "", [picture for _, picture in shown]))
-    footer = "First captions that name what was erased, then one of a neighbour of each; nothing was picked by hand."
-    return grid(panels, captions, title="Same caption, same seed", footer=footer, columns=len(targets), cell=110)
+    footer = (
+        "First captions that name what was erased, then one of a neighbour of each target; nothing was picked by hand."
+    )
+    columns = len(targets) if len(targets) > 3 else 2 * len(targets)
+    return grid(panels, captions, title="Same caption, same seed", footer=footer, columns=columns, cell=110)
 
 
 def _examples(run: Run, role: str, store: Store) -> list[tuple[str, Image.Image]]:

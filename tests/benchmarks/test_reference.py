@@ -54,7 +54,8 @@ def test_esd_brings_the_concept_to_its_target() -> None:
     assert float((after - target).square().mean()) < 0.5 * float((said[1] - target).square().mean())
 
 
-def test_ablating_brings_the_concept_to_the_anchor(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prior", [0.0, 0.1])
+def test_ablating_brings_the_concept_to_the_anchor(tmp_path: Path, prior: float) -> None:
     pipe = build_pipeline()
     before = copied(pipe)
     rng = np.random.default_rng(0)
@@ -79,6 +80,7 @@ def test_ablating_brings_the_concept_to_the_anchor(tmp_path: Path) -> None:
         lr=5e-3,
         weight_decay=0.0,
         timestep_shift=1.0,
+        prior_weight=prior,
         seed=0,
     )
     assert (spent.evaluations, spent.updates, spent.calls) == (72, 24, 48)
