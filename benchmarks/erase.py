@@ -206,8 +206,8 @@ Written by `python benchmarks/erase.py`. Both sides have the same model, target 
 picture at one timestep), and ran on the same machine, each in a process of its own. The loops are restated in
 `benchmarks/reference.py`: ESD walks a new trajectory for every update of one picture, encodes its prompts each time,
 keeps a copy of the model as teacher and computes gradients for all weights; Ablating Concepts opens and encodes the
-pictures and prompts of every (small) batch anew (drawing the anchor's pictures is not part of its "training"). The rate of
-a smaller batch is lowered in proportion. Memory is the peak of the process's resident set, libraries included.
+pictures and prompts of every small batch anew (drawing the anchor's pictures is no part of its "training"). The rate
+of a smaller batch is lowered in proportion. Memory is the peak of the process's resident set, libraries included.
 """
 
 
@@ -259,6 +259,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--evaluations", type=int, default=0, help="loss evaluations; those of the recipe by default")
     parser.add_argument("--ours", action="append", default=[], metavar="KEY=VALUE", help="override of the recipe")
+    parser.add_argument("--reference-batch", type=int, default=4, help="of the loop of Ablating Concepts; ESD's is 1")
     parser.add_argument(
         "--reference-lr", type=float, default=0.0, help="the loop's rate, instead of a proportional one"
     )
