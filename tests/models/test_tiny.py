@@ -117,6 +117,7 @@ def test_the_package_is_small_and_without_pickles():
     files = [file for file in tiny.path().rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) <= 15_000_000
     assert {file.suffix for file in files} <= {".json", ".safetensors", ".txt"}
+    assert not any("_name_or_path" in file.read_text() for file in files if file.name == "config.json")
 
 
 def test_pictures_depend_on_their_seed_alone(pipe):
@@ -199,6 +200,7 @@ def test_the_whole_recipe_runs_and_resumes(tmp_path, monkeypatch):
     assert images.shape == (8, 64, 64, 3) and set(report.accuracy) == set(world.ATTRIBUTES)
     assert len(report.bars) == 9 and not all(report.bars.values())
     assert torch.backends.mkldnn.conv.fp32_precision != "bf16"
+    assert str(tmp_path) not in (out / "vae" / "config.json").read_text()
     weights = (out / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
     train.train_tiny(SMALL, 0, tmp_path / "model", "cpu", lines.append, workers=1)
     assert (out / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == weights

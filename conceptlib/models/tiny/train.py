@@ -8,6 +8,7 @@ checkpoint.
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -176,6 +177,10 @@ def export(
         save_file(state, half / "classifier" / "model.safetensors")
     for file in half.rglob("*.safetensors"):
         file.chmod(0o644)
+    for file in half.rglob("config.json"):  # where a component was loaded from is nobody's business
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config.pop("_name_or_path", None)
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for component in sorted(half.iterdir()):
         target = out / component.name
         old = out / f".old-{component.name}"
