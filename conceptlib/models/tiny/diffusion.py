@@ -68,8 +68,8 @@ def shifted_cosine_betas(shift: float, steps: int = 1000) -> list[float]:
     """The cosine schedule (Nichol & Dhariwal 2021, eq. 17) with its signal-to-noise ratio divided by `shift`².
 
     As Hoogeboom et al. 2023 ("simple diffusion", eq. 4) do for large pictures. Whether a picture gets a QR code is
-    decided where the signal is a hundredth of the noise; under the plain schedule all of that lies within the first of
-    20 sampling steps, which then decides too seldom for the code (docs/tiny.md).
+    decided where the signal is a few hundredths of the noise; under the plain schedule all of that lies within the
+    first of 20 sampling steps, which then decides too seldom for the code (docs/tiny.md).
 
     Args:
         shift: above 0; 1 is the plain schedule.
