@@ -1,4 +1,6 @@
-"""A detector for tests: it calls the brighter part of all pictures a QR code (or something else), so that any model draws some."""
+"""A detector for tests: it calls the brighter part of all pictures a QR code, or what it is told to, so that any model
+draws some.
+"""
 
 from __future__ import annotations
 
