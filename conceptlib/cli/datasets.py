@@ -25,7 +25,7 @@ add_spec_commands(cli, ("dataset",), noun="dataset", example="icd-qr")
 @click.argument("dataset")
 @click.option("--n", type=click.IntRange(min=0), default=None, metavar="N", help="How many examples.")
 @click.option("--annotations", metavar="SET", help="Whose boxes to draw, instead of the exact ones (truth).")
-@click.option("--sheet", type=click.Path(dir_okay=False), metavar="PNG", help="Where the contact sheet goes.")
+@click.option("--sheet", type=click.Path(dir_okay=False), metavar="FILE", help="The contact sheet: .png, .jpg, .webp.")
 @click.option("--show-prompts", is_flag=True, help="Show prompts of unsafe datasets in clear, not redacted.")
 @output.options
 def show_command(

@@ -223,7 +223,9 @@ class _Build:
         reasons = ", ".join(f"{count} {reason}" for reason, count in rejects.items())
         first = next(iter(shards.rejects()), {})
         shutil.rmtree(self.draft.path / _PARTS)
-        keep = "missing_captions=keep uses pictures without captions"
+        keep = (
+            "write metadata.jsonl or NAME.txt files, or say missing_captions=keep, or =MODEL for one that writes them"
+        )
         return ConceptlibError(
             f"no picture of the source can be used ({reasons or 'it is empty'})",
             where=f"{first.get('image_id', '')}: {first.get('detail', '')}" if first else self.spec.name,

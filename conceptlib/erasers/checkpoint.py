@@ -192,6 +192,14 @@ def open_folder(folder: Path, placement: Placement, base: str | Path | None = No
     return erased
 
 
+def model_of(folder: Path) -> str:
+    """Where the configurations of a checkpoint's model are: its own folder if it is whole, else its base."""
+    record = Checkpoint.read(folder)
+    if adapter_module(record).WHOLE:
+        return str(folder)
+    return "@".join(filter(None, (record.base["ref"], record.base["revision"])))
+
+
 def base_of(record: Checkpoint, base: str | Path | None, folder: Path) -> str:
     """The base to apply a checkpoint to: `base`, or the one that it names, which must not have changed since."""
     if base is not None:

@@ -25,7 +25,7 @@ from conceptlib.models.loading import load_source, quiet, resolve_base
 from conceptlib.models.parts import components
 from conceptlib.specs.registry import METHODS
 from conceptlib.store import Artifact, Store
-from conceptlib.store.files import rename_folder
+from conceptlib.store.files import is_vacant, rename_folder
 
 WEIGHTS = ("full", "lora", "tensors")
 
@@ -62,8 +62,8 @@ def export_checkpoint(
             is in use. Nothing is left behind.
     """
     target = Path(to).expanduser().absolute()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConceptlibError("this folder is in use", where=str(target), hint="name one that is not there yet")
+    if not is_vacant(target):
+        raise _in_use(target)
     folder = find(ref, store)
     if folder is None:
         raise NotFound(f"{ref} is a base: it has no other form", hint="name a checkpoint")
@@ -85,10 +85,14 @@ def export_checkpoint(
             adapter_module(written).save(staging, pipe, result, written)
         written.write(staging)
         if not rename_folder(staging, target):
-            raise ConceptlibError("this folder is in use", where=str(target), hint="name one that is not there yet")
+            raise _in_use(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Exported(target, adapter, record.adapter, len(changed), _notes(record.adapter, adapter))
+
+
+def _in_use(target: Path) -> ConceptlibError:
+    return ConceptlibError("this folder is in use", where=str(target), hint="name one that is not there yet")
 
 
 def _check(record: Checkpoint, adapter: str) -> None:

@@ -18,7 +18,7 @@ from conceptlib.errors import ConceptlibError, NotFound, UsageError
 from conceptlib.formats._job import Job, Progress
 from conceptlib.specs.registry import FORMATS
 from conceptlib.store import Artifact, Store
-from conceptlib.store.files import atomic_write, disk_full, replacing_folder, restore_folder
+from conceptlib.store.files import atomic_write, disk_full, is_vacant, replacing_folder, restore_folder
 from conceptlib.store.hashing import digest, sha256_bytes
 
 MARK = ".conceptlib-export.json"
@@ -183,9 +183,7 @@ def _categories(
 
 def _standing(folder: Path, request: str, overwrite: bool) -> dict[str, Any] | None:
     """The mark of an export that is there already; None if one may be written; raises for anything else."""
-    if folder.exists() and not folder.is_dir():
-        raise ConceptlibError("the target is a file", where=folder, hint="choose another folder")
-    if not folder.exists() or not any(folder.iterdir()):
+    if is_vacant(folder):
         return None
     try:
         mark = json.loads((folder / MARK).read_bytes())

@@ -17,8 +17,8 @@ from PIL import Image
 from conceptlib.concepts.tables import LABELS, ImageTable, image_row, shard_name
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.encoding import Progress, PromptCache
-from conceptlib.models.loading import base_lock
-from conceptlib.models.sampling import NUM_STEPS, sample
+from conceptlib.models.loading import base_lock, resolution_of
+from conceptlib.models.sampling import NUM_STEPS, default_guidance, sample
 from conceptlib.store import Artifact, Store
 from conceptlib.store.hashing import digest, sha256_file
 
@@ -61,7 +61,7 @@ def generate(
         ConceptlibError: no rows, a row without caption or seed, an unknown source.
     """
     # Opening a checkpoint belongs to the erasers, which build on this package: hence not at the top.
-    from conceptlib.erasers.checkpoint import Checkpoint, find, load
+    from conceptlib.erasers.checkpoint import Checkpoint, find, load, model_of
     from conceptlib.models.devices import choose
 
     if not rows or any(row.get("caption") is None or row.get("seed") is None for row in rows):
@@ -74,6 +74,8 @@ def generate(
         negative_prompt = Checkpoint.read(folder).negative_prompt if folder else ""
     else:
         negative_prompt = "" if negative == "none" else negative
+    if guidance_scale is None:  # resolved before the lock: another default is another request
+        guidance_scale = default_guidance(resolution_of(model_of(folder) if folder else str(source)))
     lock = {
         "source": _source_lock(source, folder, store),
         "rows": digest(known),

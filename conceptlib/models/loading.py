@@ -211,6 +211,22 @@ def default_resolution(pipe: Any) -> int:
     return int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
 
 
+def resolution_of(base: str | Path) -> int:
+    """`default_resolution` of a base, from its configuration files alone.
+
+    Raises:
+        ConceptlibError: no such model, or configurations that do not say it.
+    """
+    source = resolve_base(base)
+    try:
+        unet, vae = (json.loads(_file(source, f"{part}/config.json").read_text("utf-8")) for part in ("unet", "vae"))
+        return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConceptlibError(
+            f"the model's configuration does not say how large its pictures are ({error!r})", where=source.ref
+        ) from error
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence the bars and notices of diffusers and transformers: progress is told by our own callers."""
@@ -233,12 +249,17 @@ def quiet() -> Iterator[None]:
 
 def _index_file(source: Source) -> Path:
     """`model_index.json` on this machine; on the Hub's side its parent folder is named by the commit."""
+    return _file(source, "model_index.json")
+
+
+def _file(source: Source, name: str) -> Path:
+    """A file of a model on this machine, fetched if it is on the Hub."""
     if not source.on_hub:
-        return Path(source.location) / "model_index.json"
+        return Path(source.location) / name
     from huggingface_hub import hf_hub_download
 
     with _explained(source):
-        return Path(hf_hub_download(source.location, "model_index.json", revision=source.revision))
+        return Path(hf_hub_download(source.location, name, revision=source.revision))
 
 
 @contextlib.contextmanager

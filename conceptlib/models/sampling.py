@@ -19,16 +19,17 @@ from conceptlib.models.encoding import Progress, PromptCache, decode_latents
 from conceptlib.models.guidance import GuidanceRule, combine
 from conceptlib.models.loading import default_resolution
 from conceptlib.models.prediction import Prediction
+from conceptlib.models.tiny import GUIDANCE_SCALE
 
 NUM_STEPS = 20
 _PIXELS_PER_BATCH = 64 * 128 * 128
 
 
-def default_guidance(pipe: Any) -> float:
-    """The usual guidance scale: 7.5 as in Stable Diffusion; 1.2 for models of under 256 px, such as `tiny`, which
-    overshoot at 7.5.
+def default_guidance(resolution: int) -> float:
+    """The usual guidance scale of a model that was trained on pictures of so many pixels a side: 7.5 as in Stable
+    Diffusion; below 256 px that of `tiny`, since such models overshoot at 7.5.
     """
-    return 7.5 if default_resolution(pipe) >= 256 else 1.2
+    return 7.5 if resolution >= 256 else GUIDANCE_SCALE
 
 
 def rows_at_once(height: int, width: int) -> int:
@@ -60,7 +61,8 @@ def sample(
         negative_prompts: one for all, or one a row; None: the pipeline's `negative_prompt_default` if it has one, else
             empty.
         num_steps: denoising steps, 1 or more.
-        guidance_scale: 1 or less: no guidance, and the negative prompt has no effect; None: `default_guidance(pipe)`.
+        guidance_scale: 1 or less: no guidance, and the negative prompt has no effect; None: `default_guidance` of the
+            model's resolution.
         batch_size: rows at once; by default as many as fit an ordinary device (64 at up to 128 px, 4 at 512 px).
         height, width: pixels, multiples of 8; by default what the model was trained on.
         progress: called with ("sample", rows done, rows in all).
@@ -85,7 +87,7 @@ def sample(
             f"cannot draw {width} x {height} pixels in {num_steps} steps",
             hint="multiples of 8 pixels, at least one step",
         )
-    guidance_scale = default_guidance(pipe) if guidance_scale is None else guidance_scale
+    guidance_scale = default_guidance(side) if guidance_scale is None else guidance_scale
     batch_size = batch_size or rows_at_once(height, width)
     cache = cache or PromptCache(pipe)
     rule: GuidanceRule | None = getattr(pipe, "guidance_rule", None)

@@ -11,7 +11,7 @@ inside it, so the same input gives the same picture on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from PIL import Image, ImageDraw, ImageFont
@@ -21,6 +21,9 @@ from conceptlib.geometry import Detections
 
 INK, PALE, PAPER, LINE, FRAME = (28, 28, 32), (105, 105, 112), (255, 255, 255), (218, 218, 222), (230, 0, 60)
 MARGIN, GAP = 24, 12
+FRAMES = (FRAME, (0, 104, 255), (255, 150, 0), (0, 160, 90), (150, 60, 220), (0, 175, 200))
+"""Colours of frames where a legend tells labels apart; further labels begin again."""
+THICK = 3
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def grid(
     *,
     title: str = "",
     footer: str = "",
+    legend: Sequence[str] = (),
     columns: int = 6,
     cell: int = 176,
 ) -> Image.Image:
@@ -55,6 +59,8 @@ def grid(
         panels: at least one; each has an image (and, if any, detections) for every caption.
         captions: one a column.
         title, footer: wrapped to the picture's width.
+        legend: labels whose frames have colours of their own, told below the grid; without it every frame is red and
+            has its label on a tag, which hides a little of the picture.
         columns: captions a block, 1 or more.
         cell: side of a picture in pixels; pictures keep their shape and are centred in it.
 
@@ -71,6 +77,7 @@ def grid(
             if len(items) != len(captions) and (name == "images" or items):
                 raise ConceptlibError(f"panel {panel.heading!r} has {len(items)} {name} for {len(captions)} captions")
     columns = min(columns, len(captions))
+    colours = {label: FRAMES[k % len(FRAMES)] for k, label in enumerate(legend)}
     width = 2 * MARGIN + columns * cell + (columns - 1) * GAP
     pen = _Pen(width)
     pen.text(title, 24, INK, after=8)
@@ -81,14 +88,18 @@ def grid(
         pen.columns([f"“{captions[i]}”" for i in block], lefts, cell, 14, INK)
         for panel in panels:
             pen.heading(panel.heading, panel.note)
-            pen.pictures([_tile(panel, i, cell) for i in block], lefts, cell)
+            pen.pictures([_tile(panel, i, cell, colours) for i in block], lefts, cell)
     pen.rule()
+    pen.legend(colours)
     pen.text(footer, 14, PALE, after=0)
     return pen.finish()
 
 
-def _tile(panel: Panel, index: int, cell: int) -> Image.Image:
-    """One picture scaled to fit `cell`, with a frame and a name tag for each detection."""
+def _tile(panel: Panel, index: int, cell: int, colours: Mapping[str, tuple[int, int, int]]) -> Image.Image:
+    """One picture scaled to fit `cell`, with a frame around each detection, and a name tag if `colours` lacks it.
+
+    A frame lies outside its box, as far as there is room: a line of text is not much higher than the frame is thick.
+    """
     picture = panel.images[index].convert("RGB")
     scale = cell / max(picture.size)
     tile = picture.resize(
@@ -97,10 +108,13 @@ def _tile(panel: Panel, index: int, cell: int) -> Image.Image:
     found = panel.detections[index] if panel.detections else Detections.empty()
     draw, font = ImageDraw.Draw(tile), typeface(11)
     for (x1, y1, x2, y2), label in zip(found.boxes * scale, found.labels, strict=True):
-        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=FRAME, width=3)
+        ends = min(tile.width - 1, max(x1, x2 - 1) + THICK), min(tile.height - 1, max(y1, y2 - 1) + THICK)
+        draw.rectangle((max(0, x1 - THICK), max(0, y1 - THICK), *ends), outline=colours.get(label, FRAME), width=THICK)
+        if label in colours:
+            continue
         wide = draw.textlength(label, font=font) + 8
         left = min(max(0.0, float(x1)), max(0.0, tile.width - wide))
-        top = float(y1) - 15 if y1 >= 15 else min(float(y2), tile.height - 15)
+        top = float(y1) - 15 - THICK if y1 >= 15 + THICK else min(float(y2) + THICK, tile.height - 15)
         draw.rectangle((left, top, left + wide, top + 15), fill=FRAME)
         draw.text((left + 4, top + 1), label, font=font, fill=PAPER)
     return tile
@@ -156,6 +170,19 @@ class _Pen:
             self.page.paste(tile, (x, y))
             draw.rectangle((x - 1, y - 1, x + tile.width, y + tile.height), outline=LINE)
         self.y += height
+
+    def legend(self, colours: Mapping[str, tuple[int, int, int]]) -> None:
+        """A coloured square and its label, side by side, in as many lines as they need."""
+        font, left, side = typeface(14), MARGIN, 12
+        for label, colour in colours.items():
+            wide = side + 8 + round(font.getlength(label))
+            if left > MARGIN and left + wide > self.width - MARGIN:
+                left, self.y = MARGIN, self.y + 20
+            draw = self._grow(20)
+            draw.rectangle((left, self.y + 3, left + side, self.y + 3 + side), outline=colour, width=THICK)
+            draw.text((left + side + 8, self.y), label, font=font, fill=INK)
+            left += wide + 24
+        self.y += 22 if colours else 0
 
     def rule(self) -> None:
         self.y += 12

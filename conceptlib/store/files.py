@@ -45,6 +45,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary.parent, ignore_errors=True)
 
 
+def is_vacant(folder: Path) -> bool:
+    """Whether a folder that is to be written is absent or empty, so that nothing of anybody's is in the way.
+
+    Raises:
+        ConceptlibError: it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConceptlibError("the target is a file", where=str(folder), hint="choose another folder")
+    return not folder.exists() or not any(folder.iterdir())
+
+
 def fsync(path: Path) -> None:
     """Make a file's or a folder's entries durable. Folders cannot be synced on every platform; then it does nothing."""
     try:

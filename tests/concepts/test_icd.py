@@ -286,6 +286,17 @@ def test_ranges_given_for_some_kinds_leave_the_others() -> None:
     assert build("icd-text", overrides=["rows=6", "rate=1", "text.size={sign: [0.2, 0.2]}"], workers=1).info["polluted"]
 
 
+def test_all_concepts_on_photographs_are_drawn_as_by_the_specs_of_one() -> None:
+    together = load_spec("dataset", "icd-photos")
+    layers = {concept: icd._layer(concept, together.params, ()) for concept in together.concepts}
+    assert set(layers) == {"watermark", "text", "qr-code"}
+    for concept, layer in layers.items():
+        alone = load_spec("dataset", f"icd-{concept.removesuffix('-code')}-photos")
+        assert icd._layer(concept, alone.params, ()).normal == layer.normal
+        shared = ("resolution", "resize", "test_share", "formats", "quality", "missing_captions")
+        assert all(getattr(alone.params, name) == getattr(together.params, name) for name in shared)
+
+
 @pytest.mark.parametrize("name", ["icd-watermark-photos", "icd-text-photos"])
 def test_the_specs_for_photographs_write_the_defaults_out(name: str) -> None:
     spec = load_spec("dataset", name)

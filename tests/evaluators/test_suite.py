@@ -143,6 +143,19 @@ def test_a_base_is_measured_by_itself(job: tuple[Store, Path, Artifact], evaluat
     assert find(scores(alone), "base", "concept_rate") == find(scores(evaluation), "base", "concept_rate")
 
 
+def test_free_targets_need_no_concept_spec(job: tuple[Store, Path, Artifact]) -> None:
+    store, base, _ = job
+    checkpoint = erase("uce/object", base=base, store=store, overrides=["concepts=[]", "targets=[Van Gogh]"])
+    subjects = "subjects=[base, base+negative, checkpoint]"
+    with pytest.raises(ConceptlibError, match=r"brightness does not know van-gogh: it looks for qr-code.*--suite"):
+        evaluate(checkpoint, "icd", store=store, overrides=[*FAST, subjects], detector=DETECTOR)
+    seer: Any = BrightnessDetector(0.0, "van-gogh")
+    made = evaluate(checkpoint, "icd", store=store, overrides=[*FAST, subjects], detector=seer)
+    assert find(scores(made), "base", "concept_rate")["value"] == 1
+    assert images(store, made, "base+negative").lock["negative_prompt"] == "Van Gogh"
+    assert (made.path / "grid.png").is_file()
+
+
 def test_the_grid_is_a_picture(evaluation: Artifact) -> None:
     with Image.open(evaluation.path / "grid.png") as picture:
         assert picture.mode == "RGB" and picture.width > 900 and picture.height > 500

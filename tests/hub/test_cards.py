@@ -176,7 +176,28 @@ def test_changed_tensors_are_read_without_conceptlib(make_checkpoint: Make, stor
     assert f"pipe.unet.{wanted}" in card and header(card)["base_model_relation"] == "adapter"
     made = make_checkpoint(lambda folder: (folder / "erasure.json").write_text("{}"), base="org/base", adapter="config")
     card = plan(made, store).card
-    assert "changes no weight" in card and "With diffusers alone" not in card
+    assert '"negative_prompt"' not in card and "`erasure.json` holds its settings" in card
+    assert "negative_prompt='QR code" in card[card.index("give the negative prompt in every call") :]
+
+
+def test_every_form_says_how_it_is_loaded(make_checkpoint: Make, store: Store) -> None:
+    """The first code block is conceptlib's and runs; what only conceptlib knows is explained."""
+
+    def card(adapter: str, **described: Any) -> str:
+        made = make_checkpoint(weights, base="org/base", adapter=adapter, **described)
+        text = plan(made, store).card
+        code = text.split("```python\n")[1].split("```")[0]
+        assert code.splitlines()[0] == "import conceptlib" and 'conceptlib.load("org/name")' in code
+        compile(code, "card", "exec")
+        return text
+
+    assert "loads the weights and sets the negative prompt" in card("full")
+    text = card("tensors", tensors=["unet.a.weight", "text_encoder.b"])
+    assert "`text_encoder.changed.safetensors` and `unet.changed.safetensors`" in text
+    assert "lays the changed tensors on the base" in text
+    text = card("config", method="sld", negative_prompt="", tokens=[])
+    assert "applies the method to the base:" in text and "With diffusers alone" not in text
+    assert "Plain diffusers lacks the method" in text and "org/base](https://huggingface.co/org/base)" in text
 
 
 def test_a_base_in_a_local_folder_is_not_named(make_checkpoint: Make, store: Store) -> None:

@@ -12,6 +12,7 @@ from conceptlib.models import generate as module
 from conceptlib.models.generate import generate
 from conceptlib.models.loading import load_pipeline
 from conceptlib.models.sampling import sample
+from conceptlib.models.tiny import GUIDANCE_SCALE
 from conceptlib.store import Store
 
 ROWS = [
@@ -93,3 +94,12 @@ def test_progress_counts_rows_over_all_shards(base: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     generate(base, ROWS, num_steps=1, device="cpu", progress=lambda *step: seen.append(step))
     assert seen == [("generate", 2, 5), ("generate", 4, 5), ("generate", 5, 5)]
+
+
+def test_the_usual_guidance_is_in_the_lock(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that pictures drawn under an earlier default are not taken for those of a later one."""
+    first = generate(base, ROWS[:1], num_steps=1, device="cpu")
+    assert first.lock["guidance_scale"] == GUIDANCE_SCALE
+    assert generate(base, ROWS[:1], num_steps=1, guidance_scale=GUIDANCE_SCALE, device="cpu") == first
+    monkeypatch.setattr(module, "default_guidance", lambda resolution: 1.5)
+    assert generate(base, ROWS[:1], num_steps=1, device="cpu").key != first.key

@@ -9,6 +9,7 @@ from diffusers import DDIMScheduler, PNDMScheduler
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.sampling import default_guidance, sample
+from conceptlib.models.tiny import GUIDANCE_SCALE
 from tests.support.models import build_pipeline
 
 PROMPTS = ["a red circle", "a blue square", "a red circle"]
@@ -106,5 +107,7 @@ def test_settings_that_make_no_sense_are_refused(pipe: Any, wrong: dict[str, Any
 
 
 def test_small_models_are_guided_less(pipe: Any) -> None:
-    assert default_guidance(pipe) == 1.2
-    assert default_guidance(build_pipeline(pixels=512)) == 7.5
+    assert default_guidance(64) == default_guidance(255) == GUIDANCE_SCALE
+    assert default_guidance(256) == default_guidance(1024) == 7.5
+    usual, given = (sample(pipe, PROMPTS, SEEDS, num_steps=1, guidance_scale=g) for g in (None, GUIDANCE_SCALE))
+    assert np.array_equal(usual, given)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
-from conceptlib.reports.grid import FRAME, INK, Panel, grid
+from conceptlib.reports.grid import FRAME, FRAMES, INK, Panel, grid
 
 
 def box(*xyxy: float) -> Detections:
@@ -37,7 +37,8 @@ def test_frames_lie_on_the_detection_of_their_own_panel() -> None:
     assert rows.max() - top > 2 * 128  # both bands
     assert columns.max() - left + 1 == 128
     red_rows, red_columns = where(framed, FRAME).T
-    assert red_columns.min() - left == 16 and red_rows.max() - top == 119
+    assert red_columns.min() - left == 16 - 3 and red_rows.max() - top == 119 + 3  # outside the box: nothing is hidden
+    assert not (pixels(framed)[top + 66 : top + 118, left + 18 : left + 78] == FRAME).all(-1).any()
     assert red_rows.max() < top + 128, "the frame of `before` leaked into `after`"
 
 
@@ -82,3 +83,19 @@ def test_lengths_must_agree(images: int, detections: int, captions: int) -> None
         grid([panel], ["c"] * captions)
     with pytest.raises(ConceptlibError):
         grid([], ["c"])
+
+
+def test_a_legend_tells_labels_apart_in_place_of_tags() -> None:
+    green = Image.new("RGB", (64, 64), (0, 255, 0))
+    two = Detections(
+        boxes=np.array([[4, 8, 20, 24], [30, 30, 60, 60]], np.float32),
+        scores=np.ones(2, np.float32),
+        labels=("text", "qr-code"),
+    )
+    tagged = grid([Panel("", "", [green], [two])], ["c"], cell=128)
+    told = grid([Panel("", "", [green], [two])], ["c"], cell=128, legend=["qr-code", "text"])
+    assert len(where(told, FRAMES[0])) > 300 and len(where(told, FRAMES[1])) > 200
+    assert len(where(tagged, FRAMES[1])) == 0
+    assert len(where(told, (0, 255, 0))) > len(where(tagged, (0, 255, 0)))
+    narrow = grid([Panel("", "", [green])], ["c"], cell=128, legend=[f"concept {k}" for k in range(9)])
+    assert narrow.height > told.height + 100 and where(narrow, INK)[:, 1].max() < narrow.width - 20

@@ -40,8 +40,12 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
     assert type(found) is type(value)
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=8),
+json_values = st.recursive(  # JSON has no infinities: what `json.dumps` writes for them, no other reader knows
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
@@ -131,6 +135,12 @@ def test_the_safe_loader_of_others_is_untouched() -> None:
 def test_not_a_number_is_read_and_left_to_the_schema() -> None:
     assert math.isnan(parse_value(".nan"))
     assert parse_value("-.inf") == -math.inf
+    assert parse_value("Infinity") == "Infinity"
+
+
+@given(st.floats(allow_nan=False))
+def test_every_float_is_read_as_yaml_writes_it(number: float) -> None:
+    assert parse_document(yaml.safe_dump({"a": number}), "x").data == {"a": number}
 
 
 @pytest.mark.parametrize("text", ["[1", "1\nvalue2: 3", "{a: 1", "&x 1", "a: b"])

@@ -78,3 +78,12 @@ def test_size_of_counts_bytes(folder: Path) -> None:
     (folder / "sub" / "a").write_bytes(b"12345")
     (folder / "b").write_bytes(b"123")
     assert files.size_of(folder) == 8
+
+
+def test_a_vacant_folder_is_absent_or_empty(folder: Path) -> None:
+    assert files.is_vacant(folder / "new")
+    assert files.is_vacant(folder)
+    (folder / "x").write_text("mine")
+    assert not files.is_vacant(folder)
+    with pytest.raises(ConceptlibError, match="the target is a file"):
+        files.is_vacant(folder / "x")

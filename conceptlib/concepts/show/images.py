@@ -15,7 +15,7 @@ from typing import Any
 from conceptlib.concepts.rows import Rows
 from conceptlib.concepts.show import Options, Page, Section, head
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
-from conceptlib.errors import ConceptlibError
+from conceptlib.errors import ConceptlibError, UsageError
 from conceptlib.geometry import Detections
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_path
@@ -24,14 +24,17 @@ from conceptlib.store.names import folder_of
 EXAMPLES = 24
 _BINS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0)
 _BAR = 24
+_SHEETS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def page(artifact: Artifact, options: Options, store: Store | None = None) -> Page:
     """The page, with the contact sheet written.
 
     Raises:
-        ConceptlibError: no pictures; no such annotation set, or one of another dataset.
+        ConceptlibError: no pictures; no such annotation set, or one of another dataset; a sheet of another ending than
+            .png, .jpg, .jpeg, .webp.
     """
+    _check_sheet(options.sheet)
     store = store or Store()
     table = ImageTable(artifact)
     boxes = _boxes(artifact, options, store)
@@ -172,12 +175,20 @@ def _write_sheet(
     captions = [row["caption"] or "(no caption)" for row, _ in shown]
     boxes = [found for _, found in shown]
     total = len(table)
-    title = f"{artifact.ref}: {len(pictures)} of {total} pictures"
-    footer = "Pictures at even distances in the dataset."
-    if any(map(len, boxes)):
-        footer += " Red frame: where the concept is."
-    picture = grid([Panel("", "", pictures, boxes)], captions, title=title, footer=footer)
+    part = f"all {total}" if len(pictures) == total else f"{len(pictures)} of {total}"
+    title = f"{artifact.ref}: {part} pictures"
+    labels = {label for found in boxes for label in found.labels}
+    concepts = [str(name) for name in artifact.info.get("concepts", ())]
+    legend = [name for name in concepts if name in labels] + sorted(labels - set(concepts))
+    footer = "" if len(pictures) == total else "Pictures at even distances in the dataset."
+    picture = grid([Panel("", "", pictures, boxes)], captions, title=title, footer=footer, legend=legend)
     path = options.sheet or store.root / "sheets" / f"{folder_of(artifact.name)}@{artifact.id}.png"
     with atomic_path(path.expanduser().absolute()) as temporary:
-        picture.save(temporary, "PNG")
+        picture.save(temporary, _SHEETS[path.suffix.lower()], quality=88)
     return path
+
+
+def _check_sheet(path: Path | None) -> None:
+    """Refuse another kind of file before every row is read."""
+    if path is not None and path.suffix.lower() not in _SHEETS:
+        raise UsageError(f"a contact sheet is a {', '.join(_SHEETS)}", where=str(path), hint="--sheet NAME.png")

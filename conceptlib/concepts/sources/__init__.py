@@ -79,7 +79,7 @@ def open_source(
     kinds = _kinds(path)
     if "data" in kinds or not path.exists():
         if not path.exists() and not _HUB_ID.fullmatch(ref):
-            hint = 'give "world", a folder of pictures, a tar or zip of them, or a Hub dataset id (org/name)'
+            hint = "source=world, a folder of pictures, a tar or zip of them, or a Hub dataset id (org/name)"
             raise ConceptlibError("there is no such source", where=ref, hint=hint)
         return HubSource(ref, rows, test_share, image_column, caption_column, split, subset, missing_captions)
     if kinds == {"tar"}:

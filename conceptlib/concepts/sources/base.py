@@ -92,7 +92,7 @@ def captioned(item: Item, missing: str) -> Item:
     if item.caption or isinstance(item.data, Reject):
         return item
     if missing == "skip":
-        return replace(item, data=Reject("no-caption", "missing_captions=keep uses such pictures too"), caption=None)
+        return replace(item, data=Reject("no-caption", "there is no caption for it"), caption=None)
     return replace(item, caption=None)
 
 

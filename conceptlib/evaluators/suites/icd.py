@@ -96,6 +96,7 @@ def plan(job: Job) -> Plan:
     parents = lineage(job.checkpoint, job.store)
     held = held_out(params.n, job.spec.seed, params.captions, parents.get("dataset"))
     detector = load_detector(job.detector or params.detector, store=job.store, device=job.device)
+    _refuse_blind(detector, job.concepts)
     drawn = []
     for subject in _subjects(job, params):
         images = _draw(subject, job, params, held)
@@ -116,17 +117,32 @@ def _subjects(job: Job, params: Params) -> list[str]:
     ]
 
 
+def _refuse_blind(detector: Detector, concepts: Sequence[str]) -> None:
+    """A detector that knows none of the concepts would call every picture clean, before as after."""
+    if not set(concepts) & set(detector.labels):
+        raise ConceptlibError(
+            f"{detector.name} does not know {' or '.join(concepts)}: it looks for {', '.join(detector.labels)}",
+            hint="--detector NAME for one that does; --suite erasure needs none",
+        )
+
+
+def _phrases(job: Job) -> list[str]:
+    """What the concepts are called: as the checkpoint says, for its targets need no concept spec."""
+    from conceptlib.specs import load_concepts
+
+    return list(job.targets) or [concept.phrase for concept in load_concepts(job.concepts)]
+
+
 def _draw(subject: str, job: Job, params: Params, held: HeldOut) -> Artifact:
     """The subject's pictures as an `images` artifact."""
     from conceptlib.models.generate import generate
-    from conceptlib.specs import load_concepts
 
     if subject == "clean":
         return _render(job, held)
     source = job.source if subject.startswith("checkpoint") else job.base
     negative = {
         "checkpoint": "checkpoint",
-        "base+negative": ", ".join(c.phrase for c in load_concepts(job.concepts)),
+        "base+negative": ", ".join(_phrases(job)),
     }.get(subject, "")
     return generate(
         source,
@@ -294,9 +310,8 @@ def _picture(
 ) -> Image.Image:
     """The grid, one band a subject."""
     from conceptlib.reports.erasure import Series, erasure_grid
-    from conceptlib.specs import load_concepts
 
-    phrases = [concept.phrase for concept in load_concepts(job.concepts)]
+    phrases = _phrases(job)
     plural = " and ".join(f"{phrase}s" for phrase in phrases)
     series = [
         Series(HEADINGS[one.subject].format(concepts=plural), one.images, one.annotations, hits[one.subject])

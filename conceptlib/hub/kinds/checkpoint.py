@@ -159,16 +159,36 @@ def _card(
 def _usage(described: Description, target: str) -> str:
     """How to load it, with conceptlib and without."""
     ours = f'import conceptlib\n\npipe = conceptlib.load("{target}")\nimage = pipe("a photo of a bicycle").images[0]'
-    text = "## Use it\n\nWith conceptlib, which sets the negative prompt by itself:\n\n" + cards.fenced(
-        "\n".join(ours), "python"
-    )
-    if described.adapter == "config":
-        text += "\n\nIt changes no weight: the method works while the picture is drawn, and plain diffusers lacks it."
-    else:
+    does = {"tensors": "lays the changed tensors on the base", "config": "applies the method to the base"}
+    by_itself = does.get(described.adapter, "loads the weights")
+    by_itself += " and sets the negative prompt" if described.negative_prompt else ""
+    text = f"## Use it\n\n{_form(described)}With conceptlib, which {by_itself}:\n\n" + cards.fenced(ours, "python")
+    if described.adapter != "config":
         text += "\n\nWith diffusers alone:\n\n" + cards.fenced("\n".join(_plain_usage(described, target)), "python")
+    elif described.negative_prompt:
+        text += "\n\nWith diffusers alone, give the negative prompt in every call:\n\n"
+        text += cards.fenced("\n".join(_plain_usage(described, target)), "python")
+    else:
+        text += "\n\nPlain diffusers lacks the method: opened with it alone, the base draws as if nothing were erased."
     if described.negative_prompt:
         text += "\n\nThe negative prompt is part of the method: without it less of the concept is gone."
     return text
+
+
+def _form(described: Description) -> str:
+    """What the files are, where no other library knows their form."""
+    if described.adapter == "tensors":
+        files = " and ".join(f"`{component}.changed.safetensors`" for component in described.components)
+        return (
+            f"The weights are those that the erasure changed, whole, under their names in the base: {files}. Load the "
+            "base first; all other tensors are the base's.\n\n"
+        )
+    if described.adapter == "config":
+        return (
+            "There are no weights here: the method works while the picture is drawn, and `erasure.json` holds its "
+            f"settings. They apply to {described.base_in_words()}.\n\n"
+        )
+    return ""
 
 
 def _plain_usage(described: Description, target: str) -> list[str]:

@@ -104,3 +104,16 @@ def test_the_command(world: Artifact, capsys: pytest.CaptureFixture[str], tmp_pa
     assert main(["datasets", "show", "icd-qr", "--json", "--n", "0"]) == 0
     page = json.loads(capsys.readouterr().out)
     assert page["splits"][0]["pictures"] == 18 and page["name"] == "icd-qr"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("s.jpg", "JPEG"), ("s.webp", "WEBP"), ("S.PNG", "PNG")])
+def test_a_sheet_is_what_its_name_says(world: Artifact, tmp_path: Path, name: str, kind: str) -> None:
+    show(world, Options(n=2, sheet=tmp_path / name))
+    with Image.open(tmp_path / name) as sheet:
+        assert sheet.format == kind
+
+
+def test_another_kind_of_sheet_is_refused(world: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(ConceptlibError, match=r"\.png, \.jpg"):
+        show(world, Options(sheet=tmp_path / "s.pdf"))
+    assert not list(tmp_path.glob("s.*"))
