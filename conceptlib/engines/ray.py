@@ -207,6 +207,8 @@ class _Pool:
                 raise ConceptlibError(f"a worker failed: {_last_line(error)}", where=task.name) from error
             except self._ray.exceptions.RayError as error:
                 self._ray.kill(actor)
+                if "creation task" in str(error):  # nothing of ours has run there yet, and nothing will
+                    raise _unborn(error) from error
                 deaths[task.name] += 1
                 if deaths[task.name] >= TRIES:
                     raise _died(task.name, error) from error
@@ -258,6 +260,14 @@ def _slots(ray: Any, gpu: bool) -> int:
     if not slots:
         raise ConceptlibError("the Ray cluster has no CPUs for workers", where="ray", hint="`ray status` shows them")
     return int(slots)
+
+
+def _unborn(error: Exception) -> ConceptlibError:
+    return ConceptlibError(
+        f"a worker cannot start: {_last_line(error)}",
+        where="ray",
+        hint="install the same version of conceptlib on every machine of the cluster",
+    )
 
 
 def _died(task: str, error: Exception) -> ConceptlibError:

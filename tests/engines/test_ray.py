@@ -8,9 +8,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,46 +27,49 @@ from conceptlib.engines import engine
 from conceptlib.engines import ray as engine_ray
 from conceptlib.errors import ConceptlibError, UsageError
 from conceptlib.store import Artifact, Store
-from tests.support.mortal import ClumsyDetector, Mortal, MortalDetector
+from tests.support.mortal import ClumsyDetector, Lingering, Mortal, MortalDetector, Numbered, Unborn
 from tests.support.pictures import dataset
 
 ROWS = ["rows=60", "test_share=0.25", "shard_rows=20"]  # blocks of 20, 20 and 5 in train, of 15 in test
 
 
+class Piece:
+    """A piece of work."""
+
+    name = "train-00000-of-00001.parquet"
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A cluster of this machine (or that of RAY_ADDRESS, where the tests are given one), joined; its address."""
-    import ray
+def nodes() -> Iterator[Any]:
+    """A cluster of this machine, of one node with two CPUs; joined by its address as an engine joins it."""
     from ray.cluster_utils import Cluster
 
-    own = None
     with pytest.MonkeyPatch.context() as patch:
         # Ray gives workers a low priority and a minute to start: on a busy machine neither is enough.
         patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("RAY_worker_register_timeout_seconds", "300")
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        if not (address := os.environ.get("RAY_ADDRESS", "")):
-            # Ports that are chosen here: else the node gives up where its agents take 15 s to choose theirs.
-            names = (
-                "metrics_agent_port",
-                "metrics_export_port",
-                "dashboard_agent_listen_port",
-                "runtime_env_agent_port",
-            )
-            options = dict(zip(names, free_ports(len(names)), strict=True))
-            own = Cluster(
-                initialize_head=True,
-                head_node_args={"num_cpus": 2, "object_store_memory": 100 << 20, "include_dashboard": False, **options},
-            )
-            address = own.address
-        patch.setenv("RAY_ADDRESS", str(address))
-        with engine_ray.cluster():
-            yield str(address)
+        found = Cluster(initialize_head=True, head_node_args=node(num_cpus=2))
+        patch.setenv("RAY_ADDRESS", found.address)
+        with engine_ray.cluster() as ray:
+            yield found
             assert ray.is_initialized()  # an engine leaves alone what it did not connect
         assert not ray.is_initialized()
-        if own is not None:
-            own.shutdown()
+        found.shutdown()
+
+
+@pytest.fixture
+def cluster(nodes: Any) -> str:
+    """The address of the cluster."""
+    return str(nodes.address)
+
+
+def node(**options: Any) -> dict[str, Any]:
+    """A node's options. Its ports are chosen here: it gives up where its agents take 15 s to choose theirs."""
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    return {"object_store_memory": 100 << 20, "include_dashboard": False, **ports, **options}
 
 
 def free_ports(count: int) -> list[int]:
@@ -188,6 +193,35 @@ def test_a_bad_row_is_the_error_that_it_is_here(cluster: str) -> None:
     assert errors[0] == errors[1]
 
 
+def test_a_node_leaves_and_its_piece_is_done_by_another(nodes: Any, cluster: str, tmp_path: Path) -> None:
+    other = nodes.add_node(**node(num_cpus=1))
+    work = Lingering(other.node_id, tmp_path / "there")
+    over = threading.Event()
+
+    def take_away() -> None:
+        while not over.wait(0.1):
+            if work.marker.exists():
+                return nodes.remove_node(other, allow_graceful=False)
+
+    watch = threading.Thread(target=take_away)
+    watch.start()
+    try:
+        done = dict(engine_ray.run(work, [Numbered(k) for k in range(4)], workers=3))
+    finally:
+        over.set()
+        watch.join()
+    assert work.marker.exists()
+    assert done == {Numbered(k): k * k for k in range(4)}
+
+
+def test_a_machine_without_conceptlib_is_told_from_a_death(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_ray, "_Actor", Unborn)
+    with pytest.raises(
+        ConceptlibError, match=r"cannot start: .*No module named 'conceptlib'.*install the same version"
+    ):
+        next(engine_ray.run(str, [Piece()], workers=1))
+
+
 def test_the_command_joins_a_cluster_says_nothing_of_it_and_leaves_it_running(cluster: str, home: Path) -> None:
     import ray
 
@@ -216,9 +250,6 @@ def test_the_command_joins_a_cluster_says_nothing_of_it_and_leaves_it_running(cl
 def test_a_bug_names_the_piece_of_work_and_keeps_the_traceback() -> None:
     from ray import cloudpickle
 
-    class Piece:
-        name = "train-00000-of-00001.parquet"
-
     detector = cloudpickle.dumps(ClumsyDetector())
     setup = engine_ray._Setup(
         engine_ray.__version__, os.getcwd(), {}, cloudpickle.dumps(lambda _: cloudpickle.loads(detector).detect([]))
@@ -231,9 +262,6 @@ def test_a_bug_names_the_piece_of_work_and_keeps_the_traceback() -> None:
 def test_a_full_disk_there_is_a_full_disk_here() -> None:
     from ray import cloudpickle
 
-    class Piece:
-        name = "x"
-
     def full(_: object) -> None:
         raise OSError(28, "No space left on device", "/there/x.parquet")
 
@@ -243,9 +271,6 @@ def test_a_full_disk_there_is_a_full_disk_here() -> None:
 
 
 def test_another_version_of_conceptlib_is_refused() -> None:
-    class Piece:
-        name = "x"
-
     error = engine_ray._Actor(engine_ray._Setup("99.0", "/", {}, b"")).run(Piece()).error()
     assert isinstance(error, ConceptlibError) and "99.0" in error.what
 
@@ -260,6 +285,17 @@ def test_no_token_goes_to_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert setup.environment["HF_HOME"] == "/shared/hf" and "HF_TOKEN" not in setup.environment
     with pytest.raises(ConceptlibError, match="cannot be sent to other machines"):
         engine_ray._setup(Fake, socket.socket())
+
+
+def test_a_worker_a_cpu_or_a_gpu_where_there_are_any() -> None:
+    def slots(gpu: bool, **resources: float) -> int:
+        return engine_ray._slots(SimpleNamespace(cluster_resources=lambda: resources), gpu)
+
+    assert (slots(False, CPU=8.0, GPU=2.0), slots(True, CPU=8.0, GPU=2.0), slots(True, CPU=8.0)) == (8, 2, 8)
+    with pytest.raises(ConceptlibError, match="no CPUs"):
+        slots(False, memory=1.0)
+    with pytest.raises(ConceptlibError, match="cannot be 0 workers"):
+        next(engine_ray.run(str, [Piece()], workers=0))
 
 
 def test_no_cluster_answers(monkeypatch: pytest.MonkeyPatch) -> None:

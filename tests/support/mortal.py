@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,43 @@ class MortalDetector(ZxingDetector):
         if len(self.log.read_text().splitlines()) == self.dies:
             os._exit(9)
         return super().detect(images, min_score=min_score)
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A piece of work that is a number."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"piece {self.number}"
+
+
+@dataclass(frozen=True)
+class Lingering:
+    """Work that squares numbers, but never ends on the node `where`; it leaves the file `marker` there."""
+
+    where: str
+    marker: Path
+
+    def __call__(self, piece: Numbered) -> int:
+        import ray
+
+        if ray.get_runtime_context().get_node_id() == self.where:
+            self.marker.touch()
+            time.sleep(600)
+        return piece.number**2
+
+
+class Unborn:
+    """An actor whose module is not there."""
+
+    def __init__(self, setup: object) -> None:
+        raise ModuleNotFoundError("No module named 'conceptlib'")
+
+    def run(self, task: object) -> None:
+        """Never."""
 
 
 class ClumsyDetector(ZxingDetector):
