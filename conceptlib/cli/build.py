@@ -11,10 +11,14 @@ from conceptlib.cli import output
 @click.argument("name")
 @output.overrides_argument
 @click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes; one a processor by default, at most 8."
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes; one a processor by default, at most 8 (ray: one a CPU of the cluster).",
 )
+@output.engine_option
 @output.options
-def cli(name: str, overrides: tuple[str, ...], workers: int | None, out: output.Output) -> None:
+def cli(name: str, overrides: tuple[str, ...], workers: int | None, engine: str, out: output.Output) -> None:
     """Build the dataset NAME (a spec's name or file); one of pictures with its exact geometry, the annotation set
     `truth`. NAME@CONDITION builds a subset of a dataset of prompts.
 
@@ -28,11 +32,12 @@ def cli(name: str, overrides: tuple[str, ...], workers: int | None, out: output.
       conceptlib build 'i2p@nudity>50'                         # a category, or any SQL condition
       conceptlib build icd-qr source=shards/ resize=buckets    # WebDataset tars; also a .zip or .parquet file
       conceptlib build icd-public file=ICD.zip                 # the public ICD, once you have it
+      conceptlib build icd-qr-photos source=photos --engine ray
     """
     from conceptlib.concepts.build import build, summary
 
     with out.progress() as progress:
-        artifact = build(name, overrides=overrides, workers=workers, progress=progress)
+        artifact = build(name, overrides=overrides, workers=workers, engine=engine, progress=progress)
     told = summary(artifact)
     shown = {
         key: ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value

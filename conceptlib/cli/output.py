@@ -317,6 +317,13 @@ device_option = click.option(
 dtype_option = click.option(
     "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default=None, help="By default the device's."
 )
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: on the cluster of RAY_ADDRESS, by default this machine.",
+)
 trust_option = click.option(
     "--trust", is_flag=True, help="Open weights that are pickles (.pt): only if you trust whoever made them."
 )

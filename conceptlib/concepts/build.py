@@ -3,10 +3,10 @@
     artifact = build("icd-qr", overrides=["rows=64"])
     truth = truth_of(artifact)                          # annotation set `truth`: what was drawn, and where
 
-Rows go through worker processes in order, a bounded number at a time; a shard that is finished stays, so that the same
-build, stopped at any point, goes on from there. What a row becomes depends on the spec and the row alone, never on the
-number of workers. The dataset's id hashes what it says (row ids, pictures' sha256, captions, geometry), not Parquet's
-bytes.
+Rows go through worker processes in order, a bounded number at a time; with another engine, blocks of rows go to other
+machines. A shard that is finished stays, so that the same build, stopped at any point, goes on from there. What a row
+becomes depends on the spec and the row alone, never on the workers. The dataset's id hashes what it says (row ids,
+pictures' sha256, captions, geometry), not Parquet's bytes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import inspect
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conceptlib.concepts.blocks import BlockWork, block_tasks
 from conceptlib.concepts.builders import Job, Progress, RowsJob
 from conceptlib.concepts.prompts.subset import build_subset, find_base, subset_ref
 from conceptlib.concepts.prompts.table import is_prompts
@@ -27,6 +29,7 @@ from conceptlib.concepts.shards import Shards
 from conceptlib.concepts.sources import Item
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.concepts.workers import count_workers, outcomes
+from conceptlib.engines import engine as find_engine
 from conceptlib.errors import ConceptlibError
 from conceptlib.specs import BUILDERS, DatasetSpec, load_spec
 from conceptlib.store import Artifact, Draft, Store
@@ -43,6 +46,7 @@ def build(
     source: Iterable[Any] | None = None,
     store: Store | None = None,
     workers: int | None = None,
+    engine: str = "local",
     progress: Progress | None = None,
 ) -> Artifact:
     """Build the dataset of a spec, or find it built; its annotation set `truth` is made with it, where it has pictures.
@@ -54,7 +58,10 @@ def build(
         source: rows from Python, `(image, caption)` pairs or mappings, instead of the spec's source; what they yield
             decides the lock. See `concepts.sources.python.IterableSource`.
         store: default: the user's.
-        workers: processes for pictures; None: one a processor, at most 8; 1: none, all in this one.
+        workers: processes for pictures; None: one a processor, at most 8; 1: none, all in this one. Of
+            another engine its workers, see there.
+        engine: `local`, or `ray` to draw pictures on a Ray cluster, see `conceptlib.engines`. Duplicates are looked for
+            here in either case, and rows without pictures are checked here.
         progress: hears ("build", rows done, rows in all), and before it ("compare", ...) where duplicates are looked
             for; 0 in all where the source does not know.
 
@@ -66,8 +73,9 @@ def build(
 
     Raises:
         SpecError: the spec is wrong.
-        ConceptlibError: a source that is not there or holds nothing usable.
+        ConceptlibError: a source that is not there or holds nothing usable; no such engine, or its workers failed.
     """
+    find_engine(engine)
     store = store or Store()
     if isinstance(spec, str) and (ref := subset_ref(spec)):
         whole = None if overrides else find_base(ref, store)
@@ -83,7 +91,7 @@ def build(
     with store.draft("dataset", spec.name, lock=lock, parents={}) as draft:
         if isinstance(job, RowsJob):
             return draft.done or job.fill(draft, progress)
-        artifact = draft.done or _Build(draft, job, spec, store, workers, progress).run()
+        artifact = draft.done or _Build(draft, job, spec, store, workers, engine, progress).run()
     if job.exact:
         truth_of(artifact, store)
     return artifact
@@ -158,30 +166,18 @@ class _Build:
     spec: DatasetSpec
     store: Store
     workers: int | None
+    engine: str
     progress: Progress | None
 
     def run(self) -> Artifact:
         job = self.job
         shards = Shards(self.draft.path / _PARTS, job.shard_rows, job.exact)
-        total = job.source.total or 0
         items, plan = self._without_duplicates()
-        rows: Iterator[Any] = shards.missing(items)
         recipe = recipe_digest(self.spec.builder, job.recipe) if job.recipe is not None else None
-        earlier: Earlier | None = None
-        if recipe is not None and (earlier := find_earlier(self.store, self.spec.name, recipe, job.exact)):
-            rows = earlier.rows(rows)
-        if job.caption is not None:
-            rows = job.caption(rows)
-        workers = count_workers(self.workers, total - shards.read)
-        try:
-            for outcome in outcomes(rows, Recorded(job.draw) if recipe else job.draw, workers):
-                shards.add(outcome)
-                if self.progress is not None:
-                    self.progress("build", shards.read, max(total, shards.read) if total else 0)
-            shards.close()
-        except BaseException:
-            shards.abandon()
-            raise
+        earlier = find_earlier(self.store, self.spec.name, recipe, job.exact) if recipe else None
+        draw = Recorded(job.draw) if recipe else job.draw
+        run = self._draw_here if self.engine == "local" else self._draw_there
+        reused = run(shards, items, draw, earlier)
         info = shards.info() | {
             "concepts": list(self.spec.concepts),
             "source": job.source.lock() | {"other_files": job.source.ignored},
@@ -189,7 +185,7 @@ class _Build:
         if not info["written"]:
             raise self._nothing(shards)
         if recipe is not None:
-            info |= {"recipe": recipe, "reused": earlier.count if earlier else 0}
+            info |= {"recipe": recipe, "reused": reused}
         if plan is not None:
             report = plan.report()
             atomic_write(self.draft.path / "duplicates.json", json.dumps(report, ensure_ascii=False))
@@ -197,6 +193,44 @@ class _Build:
         shards.finish(self.draft.path)
         info["geometry"] = digest(shards.digests("geometry"))
         return self.draft.commit(content=digest(shards.digests("content")), info=info)
+
+    def _draw_here(self, shards: Shards, items: Iterable[Item], draw: Any, earlier: Earlier | None) -> int:
+        """Draw what is missing in processes of this machine; returns how many rows an earlier build had."""
+        rows: Iterator[Any] = shards.missing(items)
+        if earlier is not None:
+            rows = earlier.rows(rows)
+        if self.job.caption is not None:
+            rows = self.job.caption(rows)
+        workers = count_workers(self.workers, (self.job.source.total or 0) - shards.read)
+        try:
+            for outcome in outcomes(rows, draw, workers):
+                shards.add(outcome)
+                self._tell(shards)
+            shards.close()
+        except BaseException:
+            shards.abandon()
+            raise
+        return earlier.count if earlier else 0
+
+    def _draw_there(self, shards: Shards, items: Iterable[Item], draw: Any, earlier: Earlier | None) -> int:
+        """The same by an engine's workers, a block each at a time."""
+        work = BlockWork.of(self.job, shards, draw, earlier)
+        reused = 0
+        answers = find_engine(self.engine).run(
+            work, block_tasks(shards, items), workers=self.workers, gpu=self.job.caption is not None
+        )
+        with closing(answers):
+            for task, done in answers:
+                shards.put(task.split, task.number, done.records)
+                task.spool.unlink(missing_ok=True)
+                reused += done.reused
+                self._tell(shards)
+        return reused
+
+    def _tell(self, shards: Shards) -> None:
+        total = self.job.source.total or 0
+        if self.progress is not None:
+            self.progress("build", shards.read, max(total, shards.read) if total else 0)
 
     def _without_duplicates(self) -> tuple[Iterable[Item], Any]:
         """The source's items as the policy for duplicates wants them, and the plan; the source is read once for it."""

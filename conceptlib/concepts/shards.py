@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 
@@ -31,62 +33,78 @@ SPLITS = ("train", "test")
 INPUTS = pa.schema([("image_id", pa.string()), ("input", pa.string()), ("machine_caption", pa.bool_())])
 """`inputs/<shard>`: what each row was made from (`Item.fingerprint`), null where it may not be used again."""
 
+_RECORD = re.compile(rf"(?P<split>{'|'.join(SPLITS)})-(?P<block>\d{{5,}})\.\d{{3,}}\.json")
 _FOLDERS = {"images.parquet": "data", "truth.parquet": "truth", "inputs.parquet": "inputs"}
 
 
 class Shards:
-    """The shards of a build: `parts/train-00000.{images,truth,inputs}.parquet`, and a record once all are whole.
+    """The shards of a build: `parts/train-00000.000.{images,truth,inputs}.parquet`, and a record, which counts, once
+    all are whole.
 
-    A shard is a run of a split's items, `shard_rows` of them, or fewer where the pictures reach `SHARD_BYTES`. So the
-    records say how many items of each split are done, and the rest of the source is what is missing.
+    A split's items make blocks of `shard_rows`, by their numbers alone, and a block is one shard, or several where its
+    pictures reach `SHARD_BYTES` (`Block`). So no shard depends on the blocks before it: blocks may be drawn in any
+    order and by anybody, and the records say how many items of each are done.
 
     Args:
         folder: for the parts.
-        shard_rows: items a shard.
+        shard_rows: items a block.
         exact: whether there is a truth to write.
     """
 
     def __init__(self, folder: Path, shard_rows: int, exact: bool = True) -> None:
         self.folder, self.shard_rows, self.exact = folder, shard_rows, exact
         folder.mkdir(parents=True, exist_ok=True)
-        self.records: dict[str, list[dict[str, Any]]] = {}
-        for split in SPLITS:
-            found: list[dict[str, Any]] = []
-            while (path := self._part(split, len(found), "json")).exists():
-                found.append(json.loads(path.read_bytes()))
-            self.records[split] = found
-        self._open: dict[str, _Shard] = {}
+        self._records: dict[str, dict[int, list[dict[str, Any]]]] = {split: {} for split in SPLITS}
+        for path in folder.glob("*.json"):
+            if match := _RECORD.fullmatch(path.name):
+                self._records[match["split"]][int(match["block"])] = []
+        for split, blocks in self._records.items():
+            for number in blocks:
+                blocks[number] = finished(folder, split, number)
+        self._open: dict[str, Block] = {}
+        self._turns = {split: self._places(split) for split in SPLITS}
         self.read = sum(record["read"] for record in self._all())
 
     def missing(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items that no finished shard holds."""
-        done = {split: sum(record["read"] for record in records) for split, records in self.records.items()}
-        for item in items:
-            if done[item.split]:
-                done[item.split] -= 1
-            else:
-                yield item
+        return (item for _, _, item in self._missing(items))
+
+    def blocks(self, items: Iterable[Item]) -> Iterator[tuple[str, int, int, Item | None]]:
+        """The missing items as (split, block, number in the block, item); an item None: the block has no more."""
+        begun: dict[str, int] = {}
+        for block, offset, item in self._missing(items):
+            begun[item.split] = block
+            yield item.split, block, offset, item
+            if offset == self.shard_rows - 1:
+                yield item.split, begun.pop(item.split), self.shard_rows, None
+        for split, block in begun.items():
+            yield split, block, self.shard_rows, None
 
     def add(self, outcome: Outcome) -> None:
-        split = outcome.split
-        if split not in self._open:
-            index = len(self.records[split])
-            self._open[split] = _Shard(self.folder / f"{split}-{index:05d}", split, self.exact)
-        shard = self._open[split]
-        shard.add(outcome)
+        """Write what became of the next missing item of its split."""
+        split, number = outcome.split, next(self._turns[outcome.split])
+        block = self._open.get(split)
+        if block is None or block.number != number:
+            block = self._open[split] = Block(self.folder, split, number, self.shard_rows, self.exact)
+            self._records[split][number] = block.records
+        block.add(outcome)
         self.read += 1
-        if shard.record["read"] >= self.shard_rows or shard.images_bytes >= SHARD_BYTES:
-            self._close(split)
+
+    def put(self, split: str, number: int, records: list[dict[str, Any]]) -> None:
+        """Take over a block that somebody else wrote, all its shards."""
+        self.read += sum(record["read"] for record in records) - self._done(split, number)
+        self._records[split][number] = records
 
     def close(self) -> None:
         """Finish what is open."""
-        for split in list(self._open):
-            self._close(split)
+        for block in self._open.values():
+            block.close()
+        self._open = {}
 
     def abandon(self) -> None:
         """Drop what is open."""
-        for shard in self._open.values():
-            shard.abandon()
+        for block in self._open.values():
+            block.abandon()
         self._open = {}
 
     def info(self) -> dict[str, Any]:
@@ -98,7 +116,7 @@ class Shards:
             for key in ("rejects", "overlay_rejects", "polluted", "captions")
         }
         return {
-            "rows": {split: sum(r["written"] for r in records) for split, records in self.records.items() if records},
+            "rows": {split: sum(r["written"] for _, _, r in records) for split, records in self._by_split() if records},
             "read": total["read"],
             "written": total["written"],
             "rejected": sum(counts["rejects"].values()),
@@ -123,28 +141,97 @@ class Shards:
         with atomic_path(target / "rejects.jsonl") as temporary, temporary.open("w", encoding="utf-8") as file:
             for line in self.rejects():
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        for split, records in self.records.items():
-            for index in range(len(records)):
+        for split, records in self._by_split():
+            for index, (block, shard, _) in enumerate(records):
                 for part, folder in _FOLDERS.items():
                     if folder == "truth" and not self.exact:
                         continue
                     name = target / folder / shard_name(split, index, len(records))
                     name.parent.mkdir(exist_ok=True)
                     if not name.exists():
-                        os.replace(self._part(split, index, part), name)
+                        os.replace(_part(self.folder, split, block, shard, part), name)
         shutil.rmtree(self.folder)
 
-    def _close(self, split: str) -> None:
-        record = self._open.pop(split).close()
-        self.records[split].append(record)
-        atomic_write(self._part(split, len(self.records[split]) - 1, "json"), json.dumps(record))
+    def _missing(self, items: Iterable[Item]) -> Iterator[tuple[int, int, Item]]:
+        count = Counter[str]()
+        for item in items:
+            block, offset = divmod(count[item.split], self.shard_rows)
+            count[item.split] += 1
+            if offset >= self._done(item.split, block):
+                yield block, offset, item
+
+    def _places(self, split: str) -> Iterator[int]:
+        """The block of every missing item in turn, as far as the split goes."""
+        for block in count():
+            yield from repeat(block, self.shard_rows - self._done(split, block))
+
+    def _done(self, split: str, block: int) -> int:
+        return sum(record["read"] for record in self._records[split].get(block, ()))
+
+    def _by_split(self) -> Iterator[tuple[str, list[tuple[int, int, dict[str, Any]]]]]:
+        """The records of each split in order, each with its block and its number in that."""
+        for split, blocks in self._records.items():
+            yield split, [(block, k, record) for block in sorted(blocks) for k, record in enumerate(blocks[block])]
 
     def _all(self) -> Iterator[dict[str, Any]]:
-        for split in SPLITS:
-            yield from self.records[split]
+        for _, records in self._by_split():
+            for _, _, record in records:
+                yield record
 
-    def _part(self, split: str, index: int, ending: str) -> Path:
-        return self.folder / f"{split}-{index:05d}.{ending}"
+
+class Block:
+    """A block of a split's items while it is written, from where it was left: `records` of its finished shards.
+
+    A shard ends where its pictures reach `SHARD_BYTES`, and with the block.
+    """
+
+    def __init__(self, folder: Path, split: str, number: int, shard_rows: int, exact: bool) -> None:
+        self.folder, self.split, self.number = folder, split, number
+        self.shard_rows, self.exact = shard_rows, exact
+        self.records = finished(folder, split, number)
+        self._shard: _Shard | None = None
+
+    @property
+    def done(self) -> int:
+        """Items of the block that finished shards hold: its first so many."""
+        return sum(record["read"] for record in self.records)
+
+    def add(self, outcome: Outcome) -> None:
+        """The next item of the block."""
+        if self._shard is None:
+            stem = _part(self.folder, self.split, self.number, len(self.records), "x").with_suffix("")
+            self._shard = _Shard(stem, self.split, self.exact)
+        self._shard.add(outcome)
+        whole = self.done + self._shard.record["read"] >= self.shard_rows
+        if whole or self._shard.images_bytes >= SHARD_BYTES:
+            self.close()
+
+    def close(self) -> None:
+        """Finish the shard that is open; the record comes last."""
+        if self._shard is None:
+            return
+        shard, self._shard = self._shard, None
+        record = shard.close()
+        atomic_write(_part(self.folder, self.split, self.number, len(self.records), "json"), json.dumps(record))
+        self.records.append(record)
+
+    def abandon(self) -> None:
+        """Drop the shard that is open."""
+        if self._shard is not None:
+            self._shard.abandon()
+            self._shard = None
+
+
+def finished(folder: Path, split: str, number: int) -> list[dict[str, Any]]:
+    """The records of a block's finished shards, in order."""
+    records: list[dict[str, Any]] = []
+    while (path := _part(folder, split, number, len(records), "json")).exists():
+        records.append(json.loads(path.read_bytes()))
+    return records
+
+
+def _part(folder: Path, split: str, block: int, shard: int, ending: str) -> Path:
+    return folder / f"{split}-{block:05d}.{shard:03d}.{ending}"
 
 
 class _Shard:

@@ -1,14 +1,15 @@
 """Annotating: what a detector finds in every picture of a dataset, as an artifact of its own.
 
-One shard at a time: a shard is written whole under its dataset's name, and an interrupted run keeps those that it
-finished. Batches are made here, so that memory holds one of them and one row group of the table, however large the
-dataset is.
+One shard at a time, or one a worker of another engine: a shard is written whole under its dataset's name, and an
+interrupted run keeps those that it finished. Batches are made here, so that memory holds one of them and one row group
+of the table, however large the dataset is.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +17,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
-from conceptlib.detectors.base import Detector, Progress
+from conceptlib.detectors.base import Detector, Progress, uses_gpu
 from conceptlib.detectors.load import load_detector
-from conceptlib.errors import ConceptlibError, NotFound
+from conceptlib.detectors.shards import ShardTask, ShardWork
+from conceptlib.engines import engine as find_engine
+from conceptlib.errors import ConceptlibError, NotFound, UsageError
 from conceptlib.geometry import Detections
 from conceptlib.store import Artifact, Store
 from conceptlib.store.hashing import digest
@@ -39,6 +42,8 @@ def annotate(
     split: str | None = None,
     device: str | None = None,
     trust: bool = False,
+    engine: str = "local",
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Annotate a dataset or generated images, or find them annotated.
@@ -48,6 +53,9 @@ def annotate(
         detector, device, trust: as for `load_detector`.
         batch_size: pictures decoded and detected at once, 1 or more.
         split: only this one; None: all.
+        engine: `local`, or `ray`: actors on a Ray cluster load the detector once each and take a shard at a time, see
+            `conceptlib.engines`.
+        workers: how many actors at most; None: as many as there is room for.
         progress: hears ("annotate", pictures done, pictures in all).
 
     Returns:
@@ -56,11 +64,16 @@ def annotate(
         `threshold`.
 
     Raises:
-        NotFound: no such dataset or detector. ConceptlibError: not pictures, no such split, or a damaged shard.
+        NotFound: no such dataset or detector. ConceptlibError: not pictures, no such split, or a damaged shard; no
+            such engine, or its workers failed.
     """
+    if engine == "local" and workers is not None:
+        raise UsageError("only a cluster has workers to choose from", where="workers", hint="engine: ray")
+    runner = find_engine(engine)
     store = store or Store()
     pictures = pictures_of(dataset, store)
-    finder = load_detector(detector, store=store, device=device, trust=trust)
+    here = device if engine == "local" or device == "cpu" else None  # this machine need not have the workers' GPUs
+    finder = load_detector(detector, store=store, device=here, trust=trust)
     table = ImageTable(pictures)
     shards = table.shards(split)
     if batch_size < 1:
@@ -70,14 +83,23 @@ def annotate(
     with store.draft("annotations", finder.name, lock=lock, parents=parents) as draft:
         if draft.done:
             return draft.done
-        done, total = 0, table.count(split)
-        for shard in shards:
-            target = draft.path / "data" / shard.name
-            if target.exists():
-                done += sum(1 for _ in AnnotationTable.shard_rows(target, ["image_id"]))
-                continue
-            AnnotationTable.write(target, _counted(_annotated(table, shard, finder, batch_size), done, total, progress))
-            done += sum(1 for _ in AnnotationTable.shard_rows(target, ["image_id"]))
+        tasks = [ShardTask(shard, draft.path / "data" / shard.name) for shard in shards]
+        waiting = [task for task in tasks if not task.target.exists()]
+        total = table.count(split)
+        done = sum(task.count() for task in tasks if task.target.exists())
+        work: Callable[[ShardTask], int]
+        if engine == "local":
+
+            def work(task: ShardTask) -> int:
+                return annotate_shard(table, task.shard, finder, batch_size, task.target, done, total, progress)
+
+        else:
+            work = ShardWork.of(detector, finder, table.path, batch_size, store, device, trust)
+        with closing(runner.run(work, waiting, workers=workers, gpu=uses_gpu(finder, device))) as answers:
+            for _, count in answers:
+                done += count
+                if progress is not None:
+                    progress("annotate", done, total)
         if progress is not None:
             progress("annotate", total, total)
         rows, info = summary(draft.path)
@@ -122,6 +144,25 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def annotate_shard(
+    table: ImageTable,
+    shard: Path,
+    detector: Detector,
+    batch_size: int,
+    target: Path,
+    done: int = 0,
+    total: int = 0,
+    progress: Progress | None = None,
+) -> int:
+    """Annotate one shard of `table` into the file `target`, which appears once it is whole; returns its rows.
+
+    progress hears ("annotate", `done` and the rows since, `total`).
+    """
+    return AnnotationTable.write(
+        target, _counted(_annotated(table, shard, detector, batch_size), done, total, progress)
+    )
 
 
 def _annotated(table: ImageTable, shard: Path, detector: Detector, batch_size: int) -> Iterator[dict[str, Any]]:

@@ -39,7 +39,8 @@ class Detector(Protocol):
     something found.
     artifact: id of the detector artifact that it was loaded from, or "".
 
-    One that only says what is in a picture, not where (`Detections.of_image`), has `locates = False`.
+    One that only says what is in a picture, not where (`Detections.of_image`), has `locates = False`; one that never
+    computes on a GPU `on_cpu = True`.
     """
 
     name: str
@@ -90,6 +91,11 @@ def needs_training(adapter: ModuleType, params: Any) -> bool:
 def locates(detector: Detector) -> bool:
     """Whether a detector says where things are; an image classifier does not."""
     return bool(getattr(detector, "locates", True))
+
+
+def uses_gpu(detector: Detector, device: str | None) -> bool:
+    """Whether a worker that runs the detector on `device` (None: the best there is) should have a GPU to itself."""
+    return not getattr(detector, "on_cpu", False) and (device is None or device.startswith("cuda"))
 
 
 def can_train(adapter: ModuleType) -> bool:

@@ -50,6 +50,7 @@ class ZxingDetector:
 
     threshold = 1.0
     artifact = ""
+    on_cpu = True
 
     def __init__(self, name: str, params: Params) -> None:
         self.name = name
