@@ -4,6 +4,7 @@
 
 What it yields is spooled to a temporary Parquet file first, one row at a time: a generator can be read once, but the
 lock (a hash of all it yielded, in order) must be known before the build starts, and a build may read its source twice.
+Files and encoded bytes lie there as they are, pixels uncompressed (three bytes each), so that none is coded twice.
 The same rows again are the same dataset; a stopped build goes on when the same rows come again.
 """
 
@@ -67,9 +68,10 @@ class IterableSource:
     def items(self) -> Iterator[Item]:
         from conceptlib.concepts.tables import ImageTable
 
-        for row in ImageTable.shard_rows(self._spool, ["image_id", "image", "caption"]):
+        for row in ImageTable.shard_rows(self._spool, ["image_id", "image", "caption", "image_sha256"]):
             data = row["image"]["bytes"] or Reject("missing-file", row["image"]["path"])
-            item = Item(row["image_id"], split_of(row["image_id"], self.test_share), data, row["caption"])
+            split = split_of(row["image_id"], self.test_share)
+            item = Item(row["image_id"], split, data, row["caption"], sha256=row["image_sha256"])
             yield captioned(item, self.missing_captions)
 
     def _write(self, rows: Iterable[Any]) -> str:
@@ -86,8 +88,10 @@ class IterableSource:
                     raise ConceptlibError(f"the key {key!r} came before", where=where, hint="keys are unique")
                 seen.add(short)
                 content, missing = (b"", data.detail) if isinstance(data, Reject) else (data, "")
-                shard.add({"image_id": key, "image": {"bytes": content, "path": missing}, "caption": caption})
-                running = digest([running, key, sha256_bytes(content), caption])
+                sha256 = sha256_bytes(content)
+                image_cell = {"bytes": content, "path": missing}
+                shard.add({"image_id": key, "image": image_cell, "caption": caption, "image_sha256": sha256})
+                running = digest([running, key, sha256, caption])
             self.total = shard.count
         return running
 
@@ -109,7 +113,7 @@ class IterableSource:
 
 
 def _encoded(image: Any, where: str) -> bytes | Reject:
-    """A picture's encoded bytes: a file's and given ones as they are, pixels as PNG."""
+    """A picture's encoded bytes: a file's and given ones as they are, plain pixels as PPM, others as PNG."""
     import io
 
     from PIL import Image
@@ -139,6 +143,10 @@ def _encoded(image: Any, where: str) -> bytes | Reject:
             hint="PIL, bytes, a path or a uint8 array",
         )
     buffer = io.BytesIO()
+    if image.mode in ("RGB", "L") and not image.info.keys() & {"icc_profile", "transparency"}:
+        # As they are: to compress and to read a PNG three times takes longer than all that a build does to the picture.
+        image.save(buffer, "PPM")
+        return buffer.getvalue()
     try:
         image.save(buffer, "PNG", compress_level=1)
     except OSError:  # modes that PNG does not know: CMYK, YCbCr, F
