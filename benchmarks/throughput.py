@@ -238,6 +238,7 @@ def page(found: dict[str, Any]) -> str:
         ]  # fmt: skip
         text += [
             "## Build, one worker\n",
+            circumstances(part),
             LOOP,
             markdown_table(["build", "rows/s", "bar", "passed", "of the loop"], lines),
         ]

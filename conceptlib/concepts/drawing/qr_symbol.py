@@ -8,6 +8,7 @@ version.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,8 @@ def _blocks(version: int, level: str) -> list[tuple[int, int, int]]:
     """Kinds of blocks: how many, their codewords, and how many of these are data (table 9)."""
     from segno import consts
 
-    return [tuple(kind) for kind in consts.ECC[version][_LEVELS[level]]]
+    table: Any = consts.ECC
+    return [tuple(kind) for kind in table[version][_LEVELS[level]]]
 
 
 @lru_cache(maxsize=40)

@@ -52,7 +52,7 @@ def tiling(sketch: Sketch) -> Drawing:
 
 def _is_seen(quad: np.ndarray, size: tuple[int, int]) -> bool:
     """Whether any of a quad (4, 2) lies in a picture of `size`."""
-    left, top, right, bottom = (*quad.min(0).tolist(), *quad.max(0).tolist())
+    (left, top), (right, bottom) = quad.min(0), quad.max(0)
     if left >= 0 and top >= 0 and right <= size[0] and bottom <= size[1]:
         return True
     if right < 0 or bottom < 0 or left > size[0] or top > size[1]:
