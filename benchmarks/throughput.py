@@ -136,8 +136,8 @@ def builds(photos: Path | None, rows: int, repeats: int) -> dict[str, Any]:
     return out
 
 
-def workers(photos: Path | None, rows: int, repeats: int) -> dict[str, Any]:
-    """Processor time a row with one worker and with two, from JPEG files."""
+def workers(photos: Path | None, rows: int) -> dict[str, Any]:
+    """Processor time a row with one worker and with two, from JPEG files; measured once, whatever the repeats."""
     with tempfile.TemporaryDirectory() as temporary:
         for k, image in enumerate(pictures(photos, rows, 768)):
             (Path(temporary) / f"{k:05d}.jpg").write_bytes(jpeg(image))
@@ -223,8 +223,8 @@ machine was. Ratios compare what took turns in one run.
 
 def circumstances(part: dict[str, Any]) -> str:
     """Where and on what a part was measured."""
-    rows = f"{part['rows']} rows of {part['pictures']}, {part['repeats']} repeats"
-    return f"{part['machine']}, load average {part['load']:.1f}; {rows}.\n"
+    load = "not recorded" if part["load"] is None else f"{part['load']:.1f}"
+    return f"{part['machine']}, repeats: {part['repeats']}, load average {load}; {part['rows']} rows of {part['pictures']}.\n"
 
 
 def page(found: dict[str, Any]) -> str:
@@ -250,18 +250,18 @@ def page(found: dict[str, Any]) -> str:
         lines = [[f"{done}", f"{size}"] for done, size in part["result"]["megabytes"]]
         text += [
             "\n## Memory\n",
-            circumstances(part),
             f"{part['result']['rows']} pictures of 64 px, two workers; of all three processes.\n",
         ]
         text += [markdown_table(["rows done", "MB"], lines)]
     if part := found.get("annotate"):
+        keys = ("bare_cpu_ms", "annotate_cpu_ms", "bare_wall_ms", "annotate_wall_ms")
         lines = [
-            [name, *(f"{r[k]:.1f}" for k in ("bare_cpu_ms", "annotate_cpu_ms", "bare_wall_ms", "annotate_wall_ms")),
-             f"{100 * r['bare_cpu_ms'] / r['annotate_cpu_ms']:.0f} %",
-             f"{100 * r['bare_wall_ms'] / r['annotate_wall_ms']:.0f} %"]
+            [name, f"{r['pictures']}", *(f"{r[k]:.1f}" for k in keys),
+             f"{100 * r['bare_cpu_ms'] / r['annotate_cpu_ms']:.1f} %",
+             f"{100 * r['bare_wall_ms'] / r['annotate_wall_ms']:.1f} %"]
             for name, r in part["result"].items()
         ]  # fmt: skip
-        head = ["detector", "bare, CPU ms", "annotate, CPU ms", "bare, wall ms", "annotate, wall ms"]
+        head = ["detector", "pictures", "bare, CPU ms", "annotate, CPU ms", "bare, wall ms", "annotate, wall ms"]
         text += [
             "\n## Annotate\n",
             circumstances(part),
@@ -281,7 +281,7 @@ thread, so wall time needs a second core that is free; processor time holds deco
 
 PARTS: dict[str, Callable[[Path | None, int, int], dict[str, Any]]] = {
     "build": builds,
-    "workers": workers,
+    "workers": lambda photos, rows, repeats: workers(photos, rows),
     "memory": lambda photos, rows, repeats: memory(20 * rows),
     "annotate": annotations,
 }
