@@ -224,7 +224,8 @@ machine was. Ratios compare what took turns in one run.
 def circumstances(part: dict[str, Any]) -> str:
     """Where and on what a part was measured."""
     load = "not recorded" if part["load"] is None else f"{part['load']:.1f}"
-    return f"{part['machine']}, repeats: {part['repeats']}, load average {load}; {part['rows']} rows of {part['pictures']}.\n"
+    taken = f"{part['machine']}, repeats: {part['repeats']}, load average {load}"
+    return f"{taken}; {part['rows']} rows of {part['pictures']}.\n"
 
 
 def page(found: dict[str, Any]) -> str:
