@@ -23,7 +23,7 @@ from PIL import Image
 from conceptlib.concepts.images import Reject, decode
 from conceptlib.concepts.sources.base import Item
 from conceptlib.errors import ConceptlibError
-from conceptlib.store.hashing import sha256_bytes, sha256_file
+from conceptlib.store.hashing import sha256_bytes
 
 MAX_DISTANCE = 10
 _BLOCK = 1 << 21  # pairs looked at together
@@ -63,7 +63,7 @@ class HashItem:
             return item.split, None
         if isinstance(data, Image.Image):
             return item.split, picture_hashes(image, sha256_bytes(image.tobytes()))
-        return item.split, picture_hashes(image, sha256_bytes(data) if isinstance(data, bytes) else sha256_file(data))
+        return item.split, picture_hashes(image, item.content_sha256())
 
 
 def groups(hashes: Iterable[Hashes | None], max_distance: int) -> np.ndarray:

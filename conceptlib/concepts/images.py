@@ -183,6 +183,8 @@ def _fill(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         wide = image.height * size[0] / size[1]
     left, top = (image.width - wide) / 2, (image.height - high) / 2
     box = (left, top, left + wide, top + high)
+    if (wide, high) == size and left.is_integer() and top.is_integer():
+        return image.crop(box)  # what Lanczos makes of it too, in a tenth of the time
     return image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
 
 

@@ -150,11 +150,13 @@ class ShardWriter:
         self._group_bytes = 0
         self._whole = atomic_path(self.path)
         temporary = self._whole.__enter__()
-        # Pictures are compressed already and never repeat: no dictionary, and no min/max statistics, for them.
+        # Pictures are compressed already and never repeat: no dictionary, no min/max statistics, no compression.
         nested = pa.types.is_list, pa.types.is_struct
         small = [field.name for field in schema if not any(test(field.type) for test in nested)]
+        pictures = {"image.bytes": "none", "image.path": "snappy"}
+        compression = pictures | dict.fromkeys(small, "snappy") if "image" in schema.names else "snappy"
         self._writer = pq.ParquetWriter(
-            temporary, schema, compression="snappy", use_dictionary=small, write_statistics=small
+            temporary, schema, compression=compression, use_dictionary=small, write_statistics=small
         )
 
     def __enter__(self) -> ShardWriter:

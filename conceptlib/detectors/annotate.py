@@ -1,8 +1,8 @@
 """Annotating: what a detector finds in every picture of a dataset, as an artifact of its own.
 
 One shard at a time, or one a worker of another engine: a shard is written whole under its dataset's name, and an
-interrupted run keeps those that it finished. Batches are made here, so that memory holds one of them and one row group
-of the table, however large the dataset is.
+interrupted run keeps those that it finished. Batches are made here, one while the detector works on another, so that
+memory holds a few of them and one row group of the table, however large the dataset is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
+from conceptlib.detectors.ahead import ahead
 from conceptlib.detectors.base import Detector, Progress, uses_gpu
 from conceptlib.detectors.load import load_detector
 from conceptlib.detectors.shards import ShardTask, ShardWork
@@ -135,8 +136,8 @@ def detect_rows(
     table: ImageTable, rows: Iterable[Mapping[str, Any]], detector: Detector, batch_size: int, **options: Any
 ) -> Iterator[Detections]:
     """What the detector finds in each row's picture, in order; `options` are those of `Detector.detect`."""
-    for batch in batches(rows, batch_size):
-        yield from detector.detect([np.asarray(table.decode(row)) for row in batch], **options)
+    for _, images in _decoded(table, rows, batch_size):
+        yield from detector.detect(images, **options)
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -166,9 +167,16 @@ def annotate_shard(
 
 
 def _annotated(table: ImageTable, shard: Path, detector: Detector, batch_size: int) -> Iterator[dict[str, Any]]:
-    for batch in batches(table.shard_rows(shard, _COLUMNS), batch_size):
-        for row, found in zip(batch, detect_rows(table, batch, detector, batch_size), strict=True):
+    for batch, images in _decoded(table, table.shard_rows(shard, _COLUMNS), batch_size):
+        for row, found in zip(batch, detector.detect(images), strict=True):
             yield AnnotationTable.row(row, found)
+
+
+def _decoded(
+    table: ImageTable, rows: Iterable[Mapping[str, Any]], batch_size: int
+) -> Iterator[tuple[list[Mapping[str, Any]], list[np.ndarray]]]:
+    """Batches of rows and their pictures, uint8 (height, width, 3); the next is read and decoded while one is used."""
+    return ahead((batch, [np.asarray(table.decode(row)) for row in batch]) for batch in batches(rows, batch_size))
 
 
 def _counted(rows: Iterable[T], done: int, total: int, progress: Progress | None) -> Iterator[T]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -31,6 +32,11 @@ def canonical_json(obj: Any) -> bytes:
 
 def _plain(value: Any, where: str) -> Any:
     """``value`` in JSON's own types; ``where`` is its place (``$.params.rows[3]``) for the error."""
+    kind = type(value)  # most values are of these: asking what else they might be takes longer than all the rest
+    if kind is str:
+        return _text(value, where)
+    if kind is int or kind is bool or (kind is float and math.isfinite(value)):
+        return value
     if hasattr(value, "model_dump"):
         value = value.model_dump(mode="json")
     elif hasattr(value, "tolist"):  # NumPy scalars and arrays, without importing NumPy

@@ -300,3 +300,11 @@ def test_no_metadata_is_carried_over() -> None:
     image = decode(save(halves(), "JPEG", exif=exif, comment=b"secret comment"))
     for form in ("jpeg", "png", "webp"):
         assert b"secret" not in encode(image, form)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [(96, 64), (64, 96), (97, 64), (65, 64)])
+def test_a_picture_of_the_right_scale_is_cut_as_resampling_would_have_it(size: tuple[int, int]) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    left, top = (size[0] - 64) / 2, (size[1] - 64) / 2
+    resampled = image.resize((64, 64), Image.Resampling.LANCZOS, (left, top, left + 64, top + 64), reducing_gap=3.0)
+    assert resize_to(image, 64, "fit").tobytes() == resampled.tobytes()

@@ -202,3 +202,10 @@ def test_image_rows_take_encoded_bytes_as_they_are() -> None:
     row = image_row("über/1", buffer.getvalue())
     assert row["image"] == {"bytes": buffer.getvalue(), "path": "über-1.jpg"}
     assert (row["width"], row["height"]) == (20, 16)
+
+
+def test_pictures_are_not_compressed_again(tmp_path: Path) -> None:
+    ImageTable.write(tmp_path / "a.parquet", [image_row(f"{n}", picture(n), caption="x") for n in range(3)])
+    group = pq.read_metadata(tmp_path / "a.parquet").row_group(0)
+    codecs = {group.column(k).path_in_schema: group.column(k).compression for k in range(group.num_columns)}
+    assert codecs.pop("image.bytes") == "UNCOMPRESSED" and set(codecs.values()) == {"SNAPPY"}

@@ -11,7 +11,7 @@ import pytest
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.adapters.zxing import Params, ZxingDetector
-from conceptlib.detectors.annotate import annotate, batches
+from conceptlib.detectors.annotate import annotate, batches, detect_rows
 from conceptlib.errors import ConceptlibError, NotFound
 from conceptlib.geometry import Detections, iou
 from conceptlib.store import Artifact, Store
@@ -122,3 +122,15 @@ def test_errors(store: Store, codes: tuple[Artifact, Artifact]) -> None:
         annotate(truth, "zxing", store=store)
     with pytest.raises(ConceptlibError, match="batch of 0"):
         annotate("codes", "zxing", store=store, batch_size=0)
+
+
+def test_a_damaged_picture_is_named_after_the_batches_before_it(codes: tuple[Artifact, Artifact]) -> None:
+    table, detector = ImageTable(codes[0]), Watched()
+    rows = list(table.rows("train"))
+    rows[5] = rows[5] | {"image": {"bytes": rows[5]["image"]["bytes"][:200], "path": None}}
+    seen = []
+    with pytest.raises(ConceptlibError, match=f"{rows[5]['image_id']}.* cannot be decoded"):
+        for found in detect_rows(table, rows, detector, 2):
+            seen.append(found)
+    whole = detector.detect([np.asarray(table.decode(row)) for row in rows[:4]])
+    assert [one.boxes.tolist() for one in seen] == [one.boxes.tolist() for one in whole]

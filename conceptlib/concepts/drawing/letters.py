@@ -57,12 +57,16 @@ class Piece:
         return self.fill if self.edge is None else ImageChops.subtract(self.edge, self.fill)
 
 
-@lru_cache(maxsize=4096)
 def glyphs(text: str, font: Font, size: float, edge: int = 0) -> tuple[Image.Image, int, int, float]:
     """A run of letters without a break: its tight mask, where the mask's corner lies from the pen, and the advance.
 
     The pen stands on the baseline; a run without ink gives a mask of no size.
     """
+    return _glyphs(text, font, round(size * 4) / 4, edge)  # as `Font.at` rounds it: a word is often set at few sizes
+
+
+@lru_cache(maxsize=4096)
+def _glyphs(text: str, font: Font, size: float, edge: int) -> tuple[Image.Image, int, int, float]:
     face = font.at(size, text)
     left, top, right, bottom = (int(v) for v in face.getbbox(text, anchor="ls", stroke_width=edge))
     canvas = Image.new("L", (max(right - left, 0) + 4, max(bottom - top, 0) + 4))
@@ -248,8 +252,21 @@ def wobbler(rng: np.random.Generator) -> Callable[[], float]:
     return lambda: float(rng.uniform(-1, 1))
 
 
+def advance(text: str, font: Font, size: float, like: str = "") -> float:
+    """How far the pen goes over a text, in pixels.
+
+    like: a text whose layout is used; by default the text's own.
+    """
+    return _advance(text, font, round(size * 4) / 4, like or text)
+
+
+@lru_cache(maxsize=1 << 14)
+def _advance(text: str, font: Font, size: float, like: str) -> float:
+    return font.at(size, like).getlength(text)
+
+
 def _space(font: Font, size: float) -> float:
-    return font.at(size).getlength(" ") if font.has("\u0020") and 0x20 in font.glyphs else 0.28 * size
+    return advance(" ", font, size) if font.has("\u0020") and 0x20 in font.glyphs else 0.28 * size
 
 
 def _hull(boxes: Sequence[tuple[float, float, float, float]]) -> tuple[float, float, float, float]:

@@ -18,6 +18,7 @@ from PIL import Image, ImageChops
 from conceptlib.concepts.drawing import layers, words
 from conceptlib.concepts.drawing.fonts import Font, own, pick
 from conceptlib.concepts.drawing.layers import Ink, Placed, Tile
+from conceptlib.concepts.drawing.letters import advance
 from conceptlib.concepts.overlays import Mark, Mask, make_mark
 from conceptlib.errors import ConceptlibError
 
@@ -155,13 +156,12 @@ class Writer:
 
     def lines(self, em: float, width: float, count: int, limit: int = 12, upper: bool = False) -> list[str]:
         """`count` lines of words, each as many (at most `limit`) as fit into `width` pixels, and at least one."""
-        face = self.font.at(em, self.words[0])
         lines = []
         for _ in range(count):
             line, used = "", 0.0
             for _ in range(limit + 3):  # a word too long for what is left may be followed by a shorter one
                 word = self.cased(self.word(), upper)
-                more = face.getlength(f" {word}" if line else word)
+                more = advance(f" {word}" if line else word, self.font, em, self.words[0])
                 if used + more <= width:
                     line, used = f"{line} {word}".strip(), used + more
                 if len(line.split()) >= limit:

@@ -188,7 +188,7 @@ def stamp(
 
     Args:
         image: RGB.
-        tile: RGBA with premultiplied colours (black where transparent).
+        tile: RGBA with premultiplied colours (black where transparent), or L: grey, opaque.
         opacity: 0 to 1, multiplies the tile's alpha.
         resample: how the tile is sampled; the stamp averages several samples a pixel, so NEAREST keeps a code's edges
             exact.
@@ -208,22 +208,25 @@ def stamp(
     offset = inverse @ (np.array([left, top]) - quad[0])
     inverse = inverse / factor
     coefficients = (*inverse[0], offset[0], *inverse[1], offset[1])
-    # Mode RGBa says that the colours are premultiplied; in RGBA, Pillow would premultiply them once more.
-    premultiplied = Image.frombytes("RGBa", tile.size, tile.tobytes())
-    patch = premultiplied.transform(
-        (int(right - left) * factor, int(bottom - top) * factor),
-        Image.Transform.AFFINE,
-        coefficients,
-        resample=resample,
-    )
-    reduced = np.asarray(patch.reduce(factor))
-    layer = reduced.astype(np.float32)
+    fine = (int(right - left) * factor, int(bottom - top) * factor)
+
+    def placed(layer: Image.Image) -> np.ndarray:
+        return np.asarray(layer.transform(fine, Image.Transform.AFFINE, coefficients, resample=resample).reduce(factor))
+
+    if tile.mode == "L":  # a fourth of the bytes
+        colours, alpha = placed(tile)[..., None], placed(Image.new("L", tile.size, 255))
+    else:
+        # Mode RGBa says that the colours are premultiplied; in RGBA, Pillow would premultiply them once more.
+        both = placed(Image.frombytes("RGBa", tile.size, tile.tobytes()))
+        colours, alpha = both[..., :3], both[..., 3]
     box = (int(left), int(top), int(right), int(bottom))
-    under = np.asarray(image.crop(box), dtype=np.float32)
-    mixed = under * (1 - layer[..., 3:] * (opacity / 255)) + layer[..., :3] * opacity
+    mixed = np.asarray(image.crop(box), dtype=np.float32)
+    mixed *= (1 - alpha.astype(np.float32) * (opacity / 255))[..., None]
+    mixed += colours.astype(np.float32) * opacity
+    np.clip(np.rint(mixed, out=mixed), 0, 255, out=mixed)
     out = image.copy()
-    out.paste(Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8)), box[:2])
-    return out, Mask(box[0], box[1], reduced[..., 3])
+    out.paste(Image.fromarray(mixed.astype(np.uint8)), box[:2])
+    return out, Mask(box[0], box[1], alpha)
 
 
 def recompress(image: Image.Image, rng: np.random.Generator, quality: tuple[int, int]) -> tuple[Image.Image, int]:

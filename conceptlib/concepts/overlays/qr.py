@@ -1,4 +1,4 @@
-"""QR codes: real ones (ISO/IEC 18004, made by segno), laid over a picture with exact geometry.
+"""QR codes: real ones (ISO/IEC 18004), laid over a picture with exact geometry.
 
 image, mark = draw_qr(image, rng, QrParams(version=(1, 4)))
 image, mark = draw_qr(image, rng, WORLD)          # a 64-pixel picture of the embedded world
@@ -9,16 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import segno
 from PIL import Image
 
+from conceptlib.concepts.drawing import qr_symbol
 from conceptlib.concepts.overlays import Mark, make_mark, rectangle, stamp
 
 CONCEPT = "qr-code"
 MODES = ("numeric", "alphanumeric", "byte", "kanji")
 ERROR_LEVELS = ("L", "M", "Q", "H")
 
-_ALPHANUMERIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 _BYTES = "abcdefghijklmnopqrstuvwxyz0123456789-_/?=&#~"
 # Data codewords of versions 1 to 10, by error level (ISO/IEC 18004, table 7).
 _CODEWORDS = {
@@ -87,10 +86,7 @@ def draw_qr(image: Image.Image, rng: np.random.Generator, params: QrParams | Non
     level = str(rng.choice(params.error_levels))
     version = int(rng.integers(params.version[0], params.version[1] + 1))
     payload = random_payload(rng, mode, version, level)
-    symbol = segno.make_qr(
-        payload, error=level, version=version, mode=mode, boost_error=False, mask=int(rng.integers(8))
-    )
-    modules = np.array([list(line) for line in symbol.matrix], dtype=bool)
+    modules = qr_symbol.modules(payload, mode, version, level, int(rng.integers(8)))
     quiet = int(rng.integers(params.quiet_zone[0], params.quiet_zone[1] + 1))
     dark, light = (int(rng.integers(low, high + 1)) for low, high in (params.dark, params.light))
     rotation, opacity = float(rng.uniform(*params.rotation)), float(rng.uniform(*params.opacity))
@@ -122,7 +118,7 @@ def random_payload(rng: np.random.Generator, mode: str, version: int, level: str
     if mode == "numeric":
         return "".join(str(d) for d in rng.integers(0, 10, length))
     if mode == "alphanumeric":
-        return "".join(_ALPHANUMERIC[i] for i in rng.integers(0, len(_ALPHANUMERIC), length))
+        return "".join(qr_symbol.ALPHANUMERIC[i] for i in rng.integers(0, len(qr_symbol.ALPHANUMERIC), length))
     if mode == "byte":
         return "".join(_BYTES[i] for i in rng.integers(0, len(_BYTES), length))
     # Kanji mode holds Shift JIS pairs; rows 0x88 (from 0x9f) to 0x97 are the first-level kanji, all of them encodable.
@@ -145,6 +141,5 @@ def _place(
 
 
 def _tile(modules: np.ndarray, dark: int, light: int) -> Image.Image:
-    """One pixel a module, opaque RGBA."""
-    grey = np.where(modules, dark, light).astype(np.uint8)
-    return Image.fromarray(np.stack([grey, grey, grey, np.full_like(grey, 255)], -1))
+    """One pixel a module, L."""
+    return Image.fromarray(np.where(modules, dark, light).astype(np.uint8))

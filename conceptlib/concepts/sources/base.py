@@ -35,6 +35,7 @@ class Item:
         seed: the row's number in the world; None for pictures that were not made from a seed.
         labels: the world's words by attribute; None for other sources.
         machine_caption: the caption is a captioner's, not the source's.
+        sha256: of the encoded bytes or the file, where the source has hashed it already; `content_sha256` tells it.
     """
 
     key: str
@@ -44,12 +45,23 @@ class Item:
     seed: int | None = None
     labels: dict[str, str] | None = None
     machine_caption: bool = False
+    sha256: str | None = None
 
     def load(self, size: int) -> bytes | Path | Image.Image:
         """What `images.decode` takes; a scene is drawn at `size` px. Raises `Reject`."""
         if isinstance(self.data, Reject):
             raise self.data
         return world.render(self.data, size) if isinstance(self.data, world.Scene) else self.data
+
+    def content_sha256(self) -> str:
+        """64 hex digits of the encoded bytes or the file. Raises `OSError`, and `TypeError` where there are none."""
+        if self.sha256 is not None:
+            return self.sha256
+        if isinstance(self.data, bytes):
+            return sha256_bytes(self.data)
+        if isinstance(self.data, Path):
+            return sha256_file(self.data)
+        raise TypeError(f"no encoded picture: {type(self.data).__name__}")
 
     def fingerprint(self) -> str:
         """64 hex digits of what the source gave: picture, caption, seed and labels. Neither the split nor what a
@@ -62,7 +74,7 @@ class Item:
             data = ["scene", repr(self.data)]
         else:
             try:
-                data = sha256_bytes(self.data) if isinstance(self.data, bytes) else sha256_file(self.data)
+                data = self.content_sha256()
             except OSError as error:
                 data = ["unreadable", str(error.strerror)]
         return digest([data, None if self.machine_caption else self.caption, self.seed, self.labels])

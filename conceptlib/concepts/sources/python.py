@@ -2,8 +2,9 @@
 
     build("icd-qr", source=((image, caption) for image, caption in mine))
 
-What it yields is spooled to a temporary Parquet file first, one row at a time: a generator can be read once, but the
+What it yields is spooled to temporary files first, one row at a time: a generator can be read once, but the
 lock (a hash of all it yielded, in order) must be known before the build starts, and a build may read its source twice.
+Files and encoded bytes lie there as they are, pixels uncompressed (three bytes each), so that none is coded twice.
 The same rows again are the same dataset; a stopped build goes on when the same rows come again.
 """
 
@@ -52,7 +53,8 @@ class IterableSource:
         self.test_share, self.missing_captions = test_share, missing_captions
         self.image_column, self.caption_column = image_column, caption_column
         self._folder = tempfile.TemporaryDirectory(prefix="conceptlib-rows-")  # removed with this object
-        self._spool = Path(self._folder.name) / "rows.parquet"
+        self._rows = Path(self._folder.name) / "rows.parquet"
+        self._pictures = Path(self._folder.name) / "pictures"  # their bytes, end to end
         self.total: int | None = 0
         self._sha256 = self._write(islice(rows, limit))
         if not self.total:
@@ -67,16 +69,22 @@ class IterableSource:
     def items(self) -> Iterator[Item]:
         from conceptlib.concepts.tables import ImageTable
 
-        for row in ImageTable.shard_rows(self._spool, ["image_id", "image", "caption"]):
-            data = row["image"]["bytes"] or Reject("missing-file", row["image"]["path"])
-            item = Item(row["image_id"], split_of(row["image_id"], self.test_share), data, row["caption"])
-            yield captioned(item, self.missing_captions)
+        with self._pictures.open("rb") as pictures:
+            for row in ImageTable.shard_rows(self._rows):
+                data = pictures.read(row["length"]) or Reject("missing-file", row["missing"])
+                split = split_of(row["image_id"], self.test_share)
+                item = Item(row["image_id"], split, data, row["caption"], sha256=row["image_sha256"])
+                yield captioned(item, self.missing_captions)
 
     def _write(self, rows: Iterable[Any]) -> str:
-        from conceptlib.concepts.tables import ShardWriter, image_schema
+        import pyarrow as pa
 
+        from conceptlib.concepts.tables import ShardWriter
+
+        texts = dict.fromkeys(("image_id", "caption", "image_sha256", "missing"), pa.string())
+        schema = pa.schema({**texts, "length": pa.int64()})
         running, seen = "", set[bytes]()
-        with ShardWriter(self._spool, image_schema()) as shard:
+        with ShardWriter(self._rows, schema) as shard, self._pictures.open("wb") as pictures:
             for number, given in enumerate(rows):
                 where = f"row {number} of the iterable"
                 key, image, caption = self._parts(given, number, where)
@@ -86,8 +94,11 @@ class IterableSource:
                     raise ConceptlibError(f"the key {key!r} came before", where=where, hint="keys are unique")
                 seen.add(short)
                 content, missing = (b"", data.detail) if isinstance(data, Reject) else (data, "")
-                shard.add({"image_id": key, "image": {"bytes": content, "path": missing}, "caption": caption})
-                running = digest([running, key, sha256_bytes(content), caption])
+                sha256 = sha256_bytes(content)
+                pictures.write(content)
+                told = {"caption": caption, "image_sha256": sha256, "missing": missing}
+                shard.add({"image_id": key, "length": len(content), **told})
+                running = digest([running, key, sha256, caption])
             self.total = shard.count
         return running
 
@@ -109,7 +120,7 @@ class IterableSource:
 
 
 def _encoded(image: Any, where: str) -> bytes | Reject:
-    """A picture's encoded bytes: a file's and given ones as they are, pixels as PNG."""
+    """A picture's encoded bytes: a file's and given ones as they are, plain pixels as PPM, others as PNG."""
     import io
 
     from PIL import Image
@@ -139,6 +150,10 @@ def _encoded(image: Any, where: str) -> bytes | Reject:
             hint="PIL, bytes, a path or a uint8 array",
         )
     buffer = io.BytesIO()
+    if image.mode in ("RGB", "L") and not image.info.keys() & {"icc_profile", "transparency"}:
+        # As they are: to compress and to read a PNG three times takes longer than all that a build does to the picture.
+        image.save(buffer, "PPM")
+        return buffer.getvalue()
     try:
         image.save(buffer, "PNG", compress_level=1)
     except OSError:  # modes that PNG does not know: CMYK, YCbCr, F

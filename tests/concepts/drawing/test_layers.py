@@ -94,3 +94,14 @@ def test_a_shadow_falls_beside_and_is_no_part_of_the_mark() -> None:
     assert mask.area == 400 and (pixels[20:40, 20:40] == 200).all()
     assert pixels[42, 35] < 150 and pixels[35, 42] < 150 and (pixels[:20, :20] == 200).all()
     assert base.tobytes() == Image.new("RGB", (60, 60), (200, 200, 200)).tobytes()
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+def test_inks_in_perspective_are_transformed_as_each_would_be_by_itself(count: int) -> None:
+    rng = np.random.default_rng(count)
+    masks = [Image.fromarray(rng.integers(0, 256, (40, 60), dtype=np.uint8)) for _ in range(count)]
+    quad = np.array([(10.3, 12.1), (70.2, 4.5), (66.6, 50.9), (14.8, 41.2)])
+    together = place(tile([(mask, (k, 0, 0)) for k, mask in enumerate(masks)]), quad, (90, 60))
+    for k, mask in enumerate(masks):
+        (alone,) = place(tile([(mask, (k, 0, 0))]), quad, (90, 60)).paints
+        assert together.paints[k].mask.tobytes() == alone.mask.tobytes() and together.paints[k].ink == (k, 0, 0)

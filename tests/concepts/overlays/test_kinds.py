@@ -13,7 +13,8 @@ from PIL import Image
 from conceptlib.concepts.drawing.blend import BLENDS
 from conceptlib.concepts.drawing.fonts import find_fonts, own
 from conceptlib.concepts.drawing.sketch import FAINT
-from conceptlib.concepts.overlays import Mark, polygon_area, text, watermark
+from conceptlib.concepts.overlays import Mark, clip_polygon, polygon_area, rectangle, text, watermark
+from conceptlib.concepts.overlays.watermark.spread import _is_seen
 from conceptlib.errors import ConceptlibError
 
 MODULES = {"watermark": watermark, "text": text}
@@ -209,3 +210,9 @@ def test_any_size_of_picture_will_do(seed: int, width: int, height: int, which: 
     assert after.size == (width, height) and 0 <= mark.visible <= 1
     assert np.isfinite(mark.quad).all() and (mark.bbox >= 0).all()
     assert mark.bbox[2] <= width and mark.bbox[3] <= height
+
+
+@given(st.tuples(st.floats(-80, 160), st.floats(-80, 130)), st.floats(1, 90), st.floats(1, 40), st.floats(-180, 180))
+def test_a_repeat_is_seen_where_something_of_it_is_left(center, width, height, rotation):
+    quad = rectangle(center, width, height, rotation)
+    assert _is_seen(quad, (100, 70)) == (len(clip_polygon(quad, (100, 70))) >= 3)

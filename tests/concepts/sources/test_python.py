@@ -17,6 +17,7 @@ from conceptlib.concepts.sources import Item, open_source
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import Store
+from conceptlib.store.hashing import sha256_bytes
 
 
 def noise(seed: int) -> Image.Image:
@@ -113,3 +114,23 @@ def test_the_spool_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_a_builder_without_rows_from_python_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConceptlibError, match="icd-zip takes no rows from Python"):
         conceptlib.build("icd-public", source=[noise(0)])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "CMYK", "I;16"])
+def test_pixels_come_back_as_they_were(mode: str) -> None:
+    image = Image.fromarray(np.arange(0, 32 * 24 * 40, 40, dtype=np.uint16).reshape(24, 32))
+    image = image if mode == "I;16" else noise(1).convert(mode)
+    (item,) = read([(image, "x")])
+    assert decode(item.load(64)).tobytes() == decode(image).tobytes()
+    assert item.content_sha256() == sha256_bytes(item.data)  # type: ignore[arg-type]
+
+
+def test_a_colour_profile_survives() -> None:
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = noise(2)
+    image.info["icc_profile"] = profile
+    (item,) = read([(image, "x")])
+    with Image.open(io.BytesIO(item.data)) as kept:  # type: ignore[arg-type]
+        assert kept.info["icc_profile"] == profile

@@ -36,10 +36,9 @@ def tiling(sketch: Sketch) -> Drawing:
     )
     whole = [Image.new("L", sketch.size) for _ in pattern.paints]
     parts = []
-    for x, y in _lattice(sketch, step):
-        at = (round(x - middle), round(y - middle))
-        quad = pattern.quad + at
-        if len(clip_polygon(quad, sketch.size)) < 3:
+    places = np.rint(_lattice(sketch, step) - middle).astype(int)
+    for at, quad in zip(places.tolist(), pattern.quad + places[:, None], strict=True):
+        if not _is_seen(quad, sketch.size):
             continue
         corner = (at[0] + pattern.origin[0], at[1] + pattern.origin[1])
         for canvas, paint in zip(whole, pattern.paints, strict=True):
@@ -51,21 +50,28 @@ def tiling(sketch: Sketch) -> Drawing:
     return Drawing(None, quad, text, drawn, Placed((0, 0), paints, quad, tuple(parts)))
 
 
-def _lattice(sketch: Sketch, step: tuple[float, float]) -> list[tuple[float, float]]:
-    """The repeats' centres: a grid turned with the letters, over all of the picture; the start is random."""
+def _is_seen(quad: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether any of a quad (4, 2) lies in a picture of `size`."""
+    (left, top), (right, bottom) = quad.min(0), quad.max(0)
+    if left >= 0 and top >= 0 and right <= size[0] and bottom <= size[1]:
+        return True
+    if right < 0 or bottom < 0 or left > size[0] or top > size[1]:
+        return False
+    return len(clip_polygon(quad, size)) >= 3
+
+
+def _lattice(sketch: Sketch, step: tuple[float, float]) -> np.ndarray:
+    """The repeats' centres (n, 2): a grid turned with the letters, over all of the picture; the start is random."""
     width, height = sketch.size
     angle = math.radians(sketch.rotation)
     along, down = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
     start = np.array([width / 2, height / 2]) + sketch.uniform(0, step[0]) * along + sketch.uniform(0, step[1]) * down
     radius = math.hypot(width, height) / 2 + max(step)
     rows, columns = math.ceil(radius / step[1]) + 1, math.ceil(radius / step[0]) + 1
-    points = []
-    for row in range(-rows, rows + 1):
-        for column in range(-columns, columns + 1):
-            point = start + (column + 0.5 * (row % 2)) * step[0] * along + row * step[1] * down
-            if -step[0] < point[0] < width + step[0] and -step[0] < point[1] < height + step[0]:
-                points.append((float(point[0]), float(point[1])))
-    return points
+    row = np.arange(-rows, rows + 1)[:, None, None]
+    column = np.arange(-columns, columns + 1)[None, :, None]
+    points = (start + (column + 0.5 * (row % 2)) * step[0] * along + row * step[1] * down).reshape(-1, 2)
+    return points[((points > -step[0]) & (points < np.array(sketch.size) + step[0])).all(1)]
 
 
 def band(sketch: Sketch) -> Drawing:
