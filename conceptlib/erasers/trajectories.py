@@ -21,7 +21,9 @@ from conceptlib.models.sampling import denoise, rows_at_once
 from conceptlib.store.seeds import row_seed
 
 MAX_ROWS = 16
-"""Walks at once, at most."""
+"""Walks at once, at most, and no more than pictures are trained on at once: `gradient_accumulation` saves memory here
+too.
+"""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,9 @@ class Trajectories:
         return any(walk.start != walk.concept for walk in self.walks)
 
     def _round(self, number: int) -> RowCache:
-        size = min(MAX_ROWS, rows_at_once(self.student.side, self.student.side))
+        params = self.student.params
+        micro = max(1, params.batch_size // params.gradient_accumulation)
+        size = min(MAX_ROWS, micro, rows_at_once(self.student.side, self.student.side))
         return RowCache(self.job.workdir, f"walk-{number:05d}", len(self.walks), size)
 
     @torch.no_grad()
