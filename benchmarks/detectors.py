@@ -52,6 +52,13 @@ params:
   detectors: [zxing, "{trained}"]
 """
 
+BLOCKS = """kind: detector
+name: rapidocr-blocks
+description: RapidOCR, lines of a block put together as the truth has them
+adapter: rapidocr
+params: {confidence: 0.5, join: 0.6}
+"""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -181,7 +188,9 @@ def watermark(run: Run) -> dict[str, Any]:
 
 def text(run: Run) -> dict[str, Any]:
     """Text by the detector trained here, RapidOCR beside it."""
-    return _one(run, "text", [run.trained(), "rapidocr"])
+    spec = run.work / "rapidocr-blocks.yaml"
+    spec.write_text(BLOCKS, "utf-8")
+    return _one(run, "text", [run.trained(), spec])
 
 
 def _one(run: Run, concept: str, detectors: Sequence[Any]) -> dict[str, Any]:

@@ -40,7 +40,8 @@ from conceptlib.store import Store
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("benchmarks/results/throughput.json")
 SIDE, QUALITY, FEW = 512, 92, 24
-BARS = {"decoded": 120, "files": 60}
+BARS = {"decoded": 120, "decoded, no search for copies": 120, "files": 60}
+OFF = "duplicates=off"
 
 
 def pictures(photos: Path | None, count: int, long_side: int) -> list[Image.Image]:
@@ -78,9 +79,11 @@ def timed(work: Callable[[], Any]) -> tuple[float, float]:
     return used() - cpu, time.perf_counter() - wall
 
 
-def built(concept: str, source: Any, rows: int, workers: int = 1, store: Store | None = None) -> Any:
+def built(
+    concept: str, source: Any, rows: int, workers: int = 1, store: Store | None = None, more: tuple[str, ...] = ()
+) -> Any:
     """The photographs' spec of a concept with one overlay on every picture, in a store of its own."""
-    overrides = ["rate=1", "count=[1,1]", f"quality=[{QUALITY},{QUALITY}]", f"rows={rows}"]
+    overrides = ["rate=1", "count=[1,1]", f"quality=[{QUALITY},{QUALITY}]", f"rows={rows}", *more]
     given: dict[str, Any] = {"source": source[:rows]} if isinstance(source, list) else {}
     if not given:
         overrides += [f"source={source}", "missing_captions=keep"]
@@ -123,12 +126,14 @@ def builds(photos: Path | None, rows: int, repeats: int) -> dict[str, Any]:
             (folder / f"{k:05d}.jpg").write_bytes(jpeg(image))
         files = [(path, "a picture") for path in sorted(folder.iterdir())]
         for concept in ("qr", "watermark", "text"):
-            for name, source, loop in (("decoded", squares, squares), ("files", folder, files)):
-                built(concept, source, FEW)  # imports, fonts
+            for name, source, loop in zip(BARS, (squares, squares, folder), (squares, squares, files), strict=True):
+                more = (OFF,) if "no search" in name else ()
+                built(concept, source, FEW, more=more)  # imports, fonts
                 found: list[tuple[float, float]] = []
                 for _ in range(repeats):
-                    base = timed(lambda c=concept, s=source: built(c, s, FEW))[0]
-                    ours = (timed(lambda c=concept, s=source: built(c, s, rows))[0] - base) / (rows - FEW)
+                    base = timed(lambda c=concept, s=source, m=more: built(c, s, FEW, more=m))[0]
+                    ours = timed(lambda c=concept, s=source, m=more: built(c, s, rows, more=m))[0] - base
+                    ours /= rows - FEW
                     theirs = timed(lambda c=concept, s=loop: plain(c, s, Path(temporary)))[0] / rows
                     found.append((1 / ours, theirs / ours))
                 rate, ratio = (statistics.median(column) for column in zip(*found, strict=True))

@@ -308,7 +308,7 @@ class ImageTable(Table):
         try:
             with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
                 return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:  # decoders raise nearly everything on damaged bytes
             raise ConceptlibError(
                 f"image {row.get('image_id')!r} cannot be decoded: {error}",
                 where=str(self.path),

@@ -180,6 +180,14 @@ def test_errors_say_what_is_wrong(tmp_path: Path) -> None:
     row = next(ImageTable(tmp_path).rows()) | {"image": {"bytes": b"no picture"}}
     with pytest.raises(ConceptlibError, match="'train-0-0' cannot be decoded"):
         ImageTable(tmp_path).decode(row)
+    with pytest.MonkeyPatch.context() as patch:  # as where another library has put its own in the place of Pillow's
+
+        def opened(*args: object) -> None:
+            raise ModuleNotFoundError("No module named 'pi_heif'")
+
+        patch.setattr(Image, "open", opened)
+        with pytest.raises(ConceptlibError, match="'train-0-0' cannot be decoded"):
+            ImageTable(tmp_path).decode(row)
     second = ImageTable(tmp_path).shards("train")[1]
     second.write_bytes(second.read_bytes()[:-40])
     with pytest.raises(ConceptlibError, match="cannot be read"):

@@ -218,6 +218,23 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bits(
     assert resumed.id == whole.id and not (resumed.path / "work").exists()
 
 
+@pytest.mark.parametrize(("accumulation", "walks_at_once"), [(1, 4), (2, 2), (4, 1)])
+def test_no_more_is_walked_at_once_than_trained_on_at_once(
+    tmp_path: Path, accumulation: int, walks_at_once: int
+) -> None:
+    from conceptlib.erasers.trajectories import Trajectories
+
+    params = Params(**{**SETTINGS, "trajectories": 4, "gradient_accumulation": accumulation})
+    rows: list[int] = []
+    real = Trajectories._walk
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Trajectories, "_walk", lambda self, part, number: rows.append(len(part)) or real(self, part, number)
+        )
+        EsdObjective(build_job(tmp_path, params))
+    assert rows == [walks_at_once] * accumulation
+
+
 def test_the_manifest_tells_the_convention(call: Callable[..., Artifact]) -> None:
     artifact = call("convention=release", "eta=2.0", "erase_from=a ring", "variant=u")
     assert artifact.info["convention"] == (

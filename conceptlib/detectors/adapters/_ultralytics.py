@@ -37,15 +37,16 @@ def version() -> str:
 def _import() -> None:
     """Once a process. What importing ultralytics does to the process (threads, Pillow, print options) is undone."""
     import numpy as np
-    from PIL import ImageFile
+    from PIL import Image, ImageFile
 
     folder = home() / "ultralytics"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(YOLO_CONFIG_DIR=str(folder), YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true", YOLO_VERBOSE="false")
-    threads, options, truncated = (
+    threads, options, truncated, opening = (
         os.environ.get("OMP_NUM_THREADS"),
         np.get_printoptions(),
         ImageFile.LOAD_TRUNCATED_IMAGES,
+        Image.open,
     )
     try:
         import torch
@@ -66,6 +67,7 @@ def _import() -> None:
             os.environ.pop("OMP_NUM_THREADS", None)  # ultralytics sets it to 1, for every child process too
         np.set_printoptions(**options)
         ImageFile.LOAD_TRUNCATED_IMAGES = truncated
+        setattr(Image, "open", opening)  # noqa: B010 - theirs answers a damaged picture with an import of pi_heif
     torch.set_printoptions(profile="default")
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     if str(settings.file).startswith(str(folder)):  # else somebody else imported it first, with settings of their own

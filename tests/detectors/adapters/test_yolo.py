@@ -286,8 +286,10 @@ def test_importing_it_touches_nothing_else(tmp_path: Path) -> None:
 import os, sys
 from conceptlib.detectors.adapters import yolo, _ultralytics
 assert not {"ultralytics", "torch"} & set(sys.modules), "the adapter imports heavy libraries"
-from PIL import ImageFile
+from PIL import Image, ImageFile
+opening = Image.open
 _ultralytics.prepare(); _ultralytics.prepare()
+assert Image.open is opening, "Pillow is patched"
 from ultralytics import settings
 print(settings["sync"], settings["runs_dir"], os.environ.get("OMP_NUM_THREADS"), ImageFile.LOAD_TRUNCATED_IMAGES)
 """
