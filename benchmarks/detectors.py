@@ -260,6 +260,8 @@ def write_table(out: Path) -> str:
     lines = [TEXT]
     for part, result in found.items():
         lines.append(f"## {part}\n\nOn {result['machine']}, clean photographs: {result['clean']}.\n")
+        if note := result.get("note"):  # added by hand to what was measured; gone with the next measurement
+            lines.append(note + "\n")
         said = {True: "yes", False: "**no**", None: "—"}
         bars = [[bar["name"], bar["required"], bar["measured"], said[bar["passed"]]] for bar in result["bars"]]
         lines.append(markdown_table(["bar", "required", "measured", "passed"], bars) + "\n")

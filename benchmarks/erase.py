@@ -220,12 +220,12 @@ pictures and prompts of every small batch anew (drawing the anchor's pictures is
 of a smaller batch is lowered in proportion. Memory is the peak of the process's resident set above what it held
 before, with every library imported.
 
-Wanted: ESD 5 times as fast, the training part of Ablating Concepts 2 times, no worse results, less memory. Measured with
-`--evaluations 1280 --ours gradient_accumulation=32` (ESD) and `--ours gradient_accumulation=4 --reference-batch 1`
+Wanted: ESD 5 times as fast, the training part of Ablating Concepts 2 times, no worse results, less memory. Measured
+with `--evaluations 1280 --ours gradient_accumulation=32` (ESD) and `--ours gradient_accumulation=4 --reference-batch 1`
 (Ablating Concepts): small micro-batches, since on `tiny` a large batch takes more memory than the copies that the loops
 keep. Against a loop with batches of 4 the training of Ablating Concepts was 1.35 times as fast (128 evaluations). Its
-three forwards and two backwards a picture are the loop's too; what is saved are gradients of frozen weights and encoding.
-Other jobs were using the machine, at lower priority.
+three forwards and two backwards a picture are the loop's too; what is saved are gradients of frozen weights and
+encoding. Other jobs were using the machine, at lower priority.
 """
 
 
