@@ -164,7 +164,7 @@ def _open(setup: _Setup) -> Any:
     os.environ.update(setup.environment)
     if Path(setup.folder).is_dir():
         os.chdir(setup.folder)  # relative paths mean what they mean to the user
-    return cloudpickle.loads(setup.work)
+    return cloudpickle.loads(setup.work)  # of this very command, as all that Ray carries; nothing from outside
 
 
 def _failed(error: Exception, task: str) -> _Failed:
