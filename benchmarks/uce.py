@@ -14,6 +14,7 @@ not change. Medians over `--repeat` runs; the loop from 100 concepts on runs onc
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from collections.abc import Callable
 import torch
 
 from conceptlib.erasers.closed_form import uce
+from conceptlib.erasers.memory import peak_memory, peak_memory_mb
 
 WIDTH = 768
 BLOCKS = (320,) * 5 + (640,) * 5 + (1280,) * 6
@@ -69,6 +71,19 @@ def seconds(call: Callable[[], list[torch.Tensor]], repeat: int) -> float:
     return statistics.median(times)
 
 
+def memory(call: Callable[[], list[torch.Tensor]]) -> int:
+    """MiB that a call needs above what the process holds, measured in a forked child, so that nothing is left over."""
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        with peak_memory(torch.device("cpu")) as peak:
+            start = peak_memory_mb(torch.device("cpu"))
+            made = call()
+        os.write(write, str(peak.mb - start if made else 0).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return int(os.read(read, 32))
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -79,17 +94,19 @@ def main() -> None:
     weights = layers()
     source = torch.Generator().manual_seed(1)
     print(f"{torch.get_num_threads()} threads, {options.preserved} preserved, median of {options.repeat}")
-    print("| concepts | the released loop, CPU s | ours, CPU s | times as fast | largest difference |")
-    print("|---|---|---|---|---|")
+    header = ["concepts", "the released loop, CPU s", "ours, CPU s", "times as fast", "largest difference"]
+    print("| " + " | ".join([*header, "the loop, MiB", "ours, MiB"]) + " |")
+    print("|---|---|---|---|---|---|---|")
     for count in options.concepts:
         sources, targets, kept = (torch.randn(n, WIDTH, generator=source) for n in (count, count, options.preserved))
+        spent = [memory(lambda f=f: f(weights, sources, targets, kept)) for f in (released_loop, ours)]  # noqa: B023
         theirs = released_loop(weights, sources, targets, kept)
         repeat = 1 if count >= 100 else options.repeat
         slow = seconds(lambda: released_loop(weights, sources, targets, kept), repeat)  # noqa: B023
         fast = seconds(lambda: ours(weights, sources, targets, kept), options.repeat)  # noqa: B023
         mine = ours(weights, sources, targets, kept)
         apart = max(float((a - b).abs().max()) for a, b in zip(theirs, mine, strict=True))
-        print(f"| {count} | {slow:.2f} | {fast:.2f} | {slow / fast:.0f} | {apart:.1e} |")
+        print(f"| {count} | {slow:.2f} | {fast:.2f} | {slow / fast:.0f} | {apart:.1e} | {spent[0]} | {spent[1]} |")
 
 
 if __name__ == "__main__":
