@@ -32,7 +32,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 SIDE = 512
 TEST_SHARE = 5
 TEST_SQUARES, PICTURED_SQUARES = 300, 48
-RATE = 0.7
+RATE = 0.6
 LEAST_CODE = 48
 COLUMNS = (
     "detector",

@@ -9,6 +9,7 @@ and where it makes sense
 
 * `needs_training(params) -> bool`: whether `load` needs such a folder (without it: no);
 * `train(spec, data, folder, *, device, progress) -> dict` and `set_threshold(folder, threshold)`: it can be trained;
+* `training_lock(params) -> dict`: what decides a training besides the spec, such as the sha256 of other weights;
 * `export(spec, folder, path) -> dict`: what was trained can be written as one file, with the suffix `EXPORTED`;
 * `FILES`: suffixes of the weights that it opens without a spec, and `of_file(path, trust) -> Params`;
 * `members(params) -> tuple[str, ...]`: other detectors that it needs; `load` is given them as `members`.

@@ -67,12 +67,14 @@ def train_detector(
             where=wanted.source,
             hint=f"conceptlib annotate DATASET --detector {wanted.name}",
         )
+    adapter = ADAPTERS.get(wanted.adapter)
+    decided = adapter.training_lock(wanted.params) if hasattr(adapter, "training_lock") else {}
     pictures = pictures_of(data, store)
     known = truth_for(pictures, annotations, store)
     with store.draft(
         "detector",
         wanted.name,
-        lock={"spec": wanted.resolved()},
+        lock={"spec": wanted.resolved()} | decided,
         parents={"dataset": pictures.id, "annotations": known.id},
     ) as draft:
         return draft.done or _fill(draft, wanted, pictures, known, device, progress)

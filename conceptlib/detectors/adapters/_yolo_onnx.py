@@ -13,6 +13,7 @@ Class names and the side are metadata of the file, under the keys that ultralyti
 from __future__ import annotations
 
 import ast
+import copy
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -168,25 +169,23 @@ def write(model: Any, description: Mapping[str, Any], path: Path) -> None:
     import torch
 
     side = int(description["imgsz"])
+    # Folded by ultralytics instead of the exporter, layers keep their names: a training can begin with the file.
+    model = copy.deepcopy(model).eval().fuse(verbose=False)
     head = model.model[-1]
-    before = head.export, head.format, head.dynamic
     head.export, head.format, head.dynamic = True, "onnx", True
     with atomic_path(path) as temporary:
-        try:
-            with warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")  # of the tracer: that constants are constants
-                torch.onnx.export(
-                    model,
-                    (torch.zeros(1, 3, side, side),),
-                    str(temporary),
-                    input_names=["images"],
-                    output_names=["output0"],
-                    dynamic_axes={"images": {0: "batch"}, "output0": {0: "batch"}},
-                    opset_version=OPSET,
-                    dynamo=False,  # the newer exporter needs onnxscript, and gains nothing here
-                )
-        finally:
-            head.export, head.format, head.dynamic = before
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of the tracer: that constants are constants
+            torch.onnx.export(
+                model,
+                (torch.zeros(1, 3, side, side),),
+                str(temporary),
+                input_names=["images"],
+                output_names=["output0"],
+                dynamic_axes={"images": {0: "batch"}, "output0": {0: "batch"}},
+                opset_version=OPSET,
+                dynamo=False,  # the newer exporter needs onnxscript, and gains nothing here
+            )
         graph = onnx.load(str(temporary))
         for key, value in _metadata(description).items():
             entry = graph.metadata_props.add()

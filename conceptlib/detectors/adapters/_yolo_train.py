@@ -1,4 +1,4 @@
-"""Training a YOLO network from scratch in seconds: our own short loop around ultralytics' network and loss.
+"""Training a YOLO network in seconds or an hour: our own short loop around ultralytics' network and loss.
 
 Their trainer writes files, plots and caches, and for pictures of 64 px spends most of its time on them. Here pictures
 stay in memory as uint8, batches are augmented as tensors, and every random number of step *s* comes from (seed, s): a
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from conceptlib.detectors.adapters import _yolo_model
+from conceptlib.detectors.adapters import _yolo_model, _yolo_start
 from conceptlib.detectors.adapters._letterbox import Letterbox
 from conceptlib.detectors.adapters._yolo_pieces import piece, tint
 from conceptlib.detectors.base import Progress, TrainingSet
@@ -107,7 +107,9 @@ def train(
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 0.1  # ultralytics' 0.03 would still remember the random weights after a hundred steps
-    model = model.to(device).train()
+    model = model.to(device, memory_format=torch.channels_last).train()
+    if params.start:
+        _begin(model, data, params, seed, device)
     criterion = _criterion(model)
     optimizer = _optimizer(model, params)
     average = {key: value.detach().clone() for key, value in model.state_dict().items()}
@@ -120,7 +122,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         images, targets = _batch(data, params, np.random.default_rng(np.random.SeedSequence([seed, step])))
-        total, parts = criterion(model(images.to(device)), {key: value.to(device) for key, value in targets.items()})
+        found = model(images.to(device, memory_format=torch.channels_last))
+        total, parts = criterion(found, {key: value.to(device) for key, value in targets.items()})
         optimizer.zero_grad(set_to_none=True)
         (total.sum() / len(images)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
@@ -135,6 +138,12 @@ def train(
         raise ConceptlibError(f"training diverged: {losses}", hint="try a lower learning_rate")
     model.load_state_dict(average)
     return model.cpu().eval(), losses
+
+
+def _begin(model: Any, data: Cached, params: Any, seed: int, device: Any) -> None:
+    path = _yolo_start.find(params.start)
+    images, _ = _batch(data, params, np.random.default_rng(np.random.SeedSequence([seed, 0])))
+    _yolo_start.begin(model, _yolo_start.read(path), images.to(device), where=path)
 
 
 def _criterion(model: Any) -> Any:
@@ -248,7 +257,9 @@ def _checkpoint(folder: Path, step: int, model: Any, average: Mapping[str, Any],
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / CHECKPOINT) as temporary:
         # A copy of each: the average begins as the model's own memory, which safetensors refuses to store twice.
-        copies = {key: value.detach().cpu().clone() for key, value in tensors.items()}
+        copies = {
+            key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()
+        }
         save_file(copies, temporary, metadata={"step": json.dumps(step)})
 
 

@@ -51,6 +51,8 @@ class Params(BaseParams):
         concepts: which concept each of its classes is; others are not reported; empty: classes keep their names.
 
     Training:
+        start: weights to begin with, of the same architecture: `nudenet` (YOLOv8n, in that extra), an `.onnx`, a `.pt`
+            (with trust) or a folder of trained weights; empty: random ones.
         architecture: `compact` (YOLOv8's blocks, strides 8 and 16, for small pictures) or one of ultralytics'.
         imgsz: side of the input, pixels, a multiple of 32; null: the pictures' longer side, at most 640.
         steps, batch_size, learning_rate, weight_decay: of AdamW.
@@ -70,6 +72,7 @@ class Params(BaseParams):
     weights: str = ""
     trust: bool = False
     concepts: dict[str, str] = Field(default_factory=dict)
+    start: str = ""
     architecture: Literal["compact", "yolov8n", "yolov8s", "yolov8m", "yolo11n", "yolo11s", "yolo11m"] = "compact"
     imgsz: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] | None = None
     steps: PositiveInt = 200
@@ -88,7 +91,8 @@ class Params(BaseParams):
 
     @model_validator(mode="after")
     def _pickles_need_trust(self) -> Params:
-        if self.weights and not self.trust and not self.weights.lower().endswith(".onnx"):
+        pickled = (self.weights and not self.weights.lower().endswith(".onnx")) or self.start.lower().endswith(".pt")
+        if pickled and not self.trust:
             raise ValueError(_UNTOLD)
         return self
 
@@ -147,13 +151,20 @@ def export(spec: Any, folder: Path, path: Path) -> dict[str, Any]:
     return {key: description[key] for key in ("labels", "imgsz", "threshold")}
 
 
+def training_lock(params: Params) -> dict[str, Any]:
+    """What decides a training besides the spec: the sha256 of the weights it begins with. Raises as `_yolo_start.find`."""
+    from conceptlib.detectors.adapters import _yolo_start
+
+    return {"start": _yolo_start.digest(params.start)} if params.start else {}
+
+
 def train(
     spec: Any, data: TrainingSet, folder: Path, *, device: str | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Train on `data`, from a checkpoint in `folder` if there is one, and write the weights there (once).
 
     Returns:
-        What is worth knowing: rows, steps, imgsz, number of weights, last losses.
+        What is worth knowing: rows, steps, imgsz, what it began with, number of weights, last losses.
 
     Raises:
         ConceptlibError: the extra is missing, there is nothing to learn from, or the training diverges.
@@ -184,6 +195,7 @@ def train(
         "rows_available": data.count,
         "steps": params.steps,
         "imgsz": imgsz,
+        "start": params.start or "random",
         "weights": sum(p.numel() for p in model.parameters()),
         "losses": {key: round(value, 4) for key, value in losses.items()},
     }
