@@ -182,8 +182,16 @@ def annotations(photos: Path | None, rows: int, repeats: int) -> dict[str, Any]:
         data = built("qr", squares, rows, store=store)
         return {
             "zxing": against("zxing", data, store, ("train", "test"), repeats),
+            "yolov8n at 320 px, ONNX": against(yolo(), data, store, ("train", "test"), repeats),
             "rapidocr": against("rapidocr", data, store, ("test", None), 1),
         }
+
+
+def yolo() -> str:
+    """A YOLO network in an ONNX file: the one in NudeNet's package."""
+    import nudenet
+
+    return str(Path(nudenet.__file__).parent / "320n.onnx")
 
 
 def against(

@@ -152,7 +152,11 @@ def export(spec: Any, folder: Path, path: Path) -> dict[str, Any]:
 
 
 def training_lock(params: Params) -> dict[str, Any]:
-    """What decides a training besides the spec: the sha256 of the weights it begins with. Raises as `_yolo_start.find`."""
+    """What decides a training besides the spec: the sha256 of the weights it begins with.
+
+    Raises:
+        ConceptlibError: there are no such weights.
+    """
     from conceptlib.detectors.adapters import _yolo_start
 
     return {"start": _yolo_start.digest(params.start)} if params.start else {}
