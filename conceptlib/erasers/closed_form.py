@@ -9,16 +9,23 @@ factor, D = [c* − c] and C = [c], this is W' = W (I + e·D Cᵀ M⁻¹): the s
 factored once, whatever the number of layers; the edit has rank ≤ the number of embeddings, and is a LoRA as it stands.
 Edits compose: a second one of W' is a second factor on the right.
 
-Everything is float64 and lives on the CPU; embeddings are rows, (n, D).
+Everything is float64 and lives on the CPU; embeddings are rows, (n, D). Matrices (out, D) are edited a few rows at a
+time: float64 copies of whole ones, made and freed between the results that stay, leave gaps in the heap.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 import torch
 
 from conceptlib.errors import ConceptlibError
+
+ROWS: Final = 16
+"""How many rows of a matrix are edited at a time; more need more memory (`benchmarks/uce.py`) and are hardly faster."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +49,24 @@ class Edit:
 
     def apply(self, weight: torch.Tensor) -> torch.Tensor:
         """W (I + U V), (out, D), in the weight's dtype and on its device."""
-        exact = weight.detach().to("cpu", torch.float64)
-        return torch.addmm(exact, exact @ self.up, self.down).to(weight)
+        edited = torch.empty_like(weight.detach())
+        for exact, rows in zip(_blocks(weight), edited.split(ROWS), strict=True):
+            rows.copy_(torch.addmm(exact, exact @ self.up, self.down))
+        return edited
 
     def lora(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """LoRA matrices of what is added to W: B, float32 (out, r), and A, float32 (r, D), with W' = W + B A."""
-        exact = weight.detach().to("cpu", torch.float64)
-        return (exact @ self.up).float().contiguous(), self.down.float().contiguous()
+        """LoRA matrices of what is added to W: B, float32 (out, r), and A, float32 (r, D), with W' = W + B A.
+
+        A is one tensor for all layers.
+        """
+        up = torch.empty(len(weight), self.rank)
+        for exact, rows in zip(_blocks(weight), up.split(ROWS), strict=True):
+            rows.copy_(exact @ self.up)
+        return up, self._a
+
+    @cached_property
+    def _a(self) -> torch.Tensor:
+        return self.down.float().contiguous()
 
     def then(self, other: Edit) -> Edit:
         """This edit followed by one of the matrices that it gave: (I + U₁V₁)(I + U₂V₂)."""
@@ -99,10 +117,10 @@ def uce(
         )
     if lamb <= 0:
         raise ConceptlibError(f"lamb {lamb} must be above 0", where="uce")
-    m = erase_scale * c.T @ c + preserve_scale * k.T @ k
-    m.diagonal().add_(lamb)
+    m = torch.eye(c.shape[1], dtype=torch.float64).mul_(lamb)
+    m.addmm_(c.T, c, alpha=erase_scale).addmm_(k.T, k, alpha=preserve_scale)
     solved = torch.cholesky_solve(c.T, _factor(m))  # M⁻¹C; M is symmetric, so its transpose is CᵀM⁻¹
-    return Edit(erase_scale * (target - c).T, solved.T)
+    return Edit((target - c).mul_(erase_scale).T, solved.T)
 
 
 def gram(weights: list[torch.Tensor]) -> torch.Tensor:
@@ -137,6 +155,11 @@ def derive(edit: Edit, gram_matrix: torch.Tensor, concepts: torch.Tensor, *, reg
     m = (m + m.T) / 2
     m.diagonal().add_(regularisation)
     return torch.cholesky_solve(pulled @ _exact(concepts).T, _factor(m)).T
+
+
+def _blocks(weight: torch.Tensor) -> Iterator[torch.Tensor]:
+    """A matrix (out, D), `ROWS` of it at a time, in float64."""
+    return (rows.to("cpu", torch.float64) for rows in weight.detach().split(ROWS))
 
 
 def _exact(rows: torch.Tensor) -> torch.Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from conceptlib.erasers.closed_form import Edit, derive, gram, uce
+from conceptlib.erasers.closed_form import ROWS, Edit, derive, gram, uce
 from conceptlib.errors import ConceptlibError
 
 WIDTH = 12
@@ -74,6 +77,45 @@ def test_a_lora_is_the_edit_to_float32() -> None:
         assert b.shape == (len(w), 3) and a.shape == (3, WIDTH) and b.dtype == a.dtype == torch.float32
         torch.testing.assert_close(w + b @ a, edit.apply(w), rtol=1e-5, atol=1e-5)
         assert (edit.apply(w) - w).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("out", [1, ROWS - 1, ROWS, ROWS + 1, 3 * ROWS, 3 * ROWS + 5])
+def test_a_matrix_edited_in_parts_is_the_whole_product(out: int, dtype: torch.dtype) -> None:
+    edit = uce(rows(3, 1), rows(3, 2), rows(4, 3))
+    for weight in (rows(out, 5).to(dtype), rows(WIDTH, 6, out).to(dtype).T):  # one of them not contiguous
+        before = weight.clone()
+        exact = before.double() @ edit.matrix()
+        found, (b, a) = edit.apply(torch.nn.Parameter(weight)), edit.lora(weight)
+        assert found.dtype == dtype and not found.requires_grad and torch.equal(weight, before)
+        torch.testing.assert_close(found, exact.to(dtype))
+        torch.testing.assert_close(b.double() @ a.double(), exact - before.double(), rtol=1e-5, atol=1e-5)
+
+
+def test_an_edit_of_rank_0_changes_nothing() -> None:
+    edit, weight = uce(rows(2, 1), rows(2, 1)).compact(), rows(ROWS + 3, 5).float()
+    b, a = edit.lora(weight)
+    assert torch.equal(edit.apply(weight), weight) and b.shape == (ROWS + 3, 0) and a.shape == (0, WIDTH)
+
+
+def test_no_float64_copy_of_a_whole_matrix_is_made() -> None:
+    """Of what an edit calculates, the largest float64 tensor has `ROWS` rows."""
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal largest
+            made = func(*args, **(kwargs or {}))
+            if isinstance(made, torch.Tensor) and made.dtype == torch.float64:
+                largest = max(largest, made.numel())
+            return made
+
+    edit, weight = uce(rows(3, 1), rows(3, 2)), rows(20 * ROWS, 5).float()
+    with Watch():
+        edit.apply(weight)
+        _, first = edit.lora(weight)
+        _, second = edit.lora(weight)
+    assert largest == ROWS * WIDTH and first is second
 
 
 def test_what_is_preserved_moves_less_and_what_is_erased_goes_to_its_target() -> None:

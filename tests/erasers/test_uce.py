@@ -12,7 +12,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from conceptlib.erasers.checkpoint import Checkpoint, load
+from conceptlib.erasers.closed_form import uce
 from conceptlib.erasers.erase import erase
+from conceptlib.erasers.methods._closed_form import finish
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.encoding import encode_ids, token_count, token_ids
 from conceptlib.models.parts import select
@@ -96,6 +98,18 @@ def test_uce_is_the_papers_solution_for_every_layer(adapter: str, tmp_path: Path
     assert artifact.info["rank"] == len(TARGETS) and artifact.info["adapter"] == adapter
     (neighbour,) = artifact.info["neighbours"]
     assert neighbour["phrase"] == "a blue sky" and neighbour["source"] == "given" and 0 < neighbour["distance"] < 2
+
+
+def test_the_result_holds_the_bases_values_beside_the_edited_ones(base: Path) -> None:
+    pipe, plain = (StableDiffusionPipeline.from_pretrained(base) for _ in range(2))
+    parameters = select(pipe.unet, "attn2-kv")
+    edit = uce(last(plain, "ring")[None], last(plain, "star")[None])
+    result = finish(pipe, edit, "lora", "", {})
+    for name, before in select(plain.unet, "attn2-kv").items():
+        assert torch.equal(result.changed[f"unet.{name}"], before)
+        up, down = result.factors[f"unet.{name.removesuffix('.weight')}"]
+        torch.testing.assert_close(parameters[name], before + up @ down, rtol=2e-5, atol=2e-6)
+        assert parameters[name] is pipe.unet.get_parameter(name) and not torch.equal(parameters[name], before)
 
 
 @pytest.mark.parametrize("method", ["uce", "rece"])

@@ -63,10 +63,9 @@ def finish(pipe: Any, edit: Edit, adapter: Adapter, convention: str, info: Mappi
     small = edit.compact()
     changed, factors = {}, {}
     for name, weight in select(pipe.unet, PART).items():
-        changed[f"unet.{name}"] = weight.detach().clone()
         if adapter == "lora":
             factors[f"unet.{name.removesuffix('.weight')}"] = small.lora(weight)
-        weight.data.copy_(small.apply(weight))
+        changed[f"unet.{name}"], weight.data = weight.data, small.apply(weight)
     return Result(
         adapter=adapter,
         convention=convention,
