@@ -21,6 +21,7 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
 from conceptlib.specs.params import FloatRange, Fraction, PositiveFloat, PositiveInt, within
 from conceptlib.specs.params import Params as BaseParams
+from conceptlib.specs.registry import OVERLAYS
 
 CHUNK = 32
 """Pictures that go through the network at once."""
@@ -96,6 +97,13 @@ class Params(BaseParams):
 def needs_training(params: Params) -> bool:
     """Unless the user brings weights."""
     return not params.weights
+
+
+def training_lock(params: Params) -> dict[str, Any]:
+    """The versions of the overlays that it learns to leave alone."""
+    names = params.distractors if params.distractor_share > 0 else ()
+    versions = {name: version for name in names if (version := OVERLAYS.version_lock(name))}
+    return {"distractors": versions} if versions else {}
 
 
 def of_file(path: Path, trust: bool) -> Params:
