@@ -17,7 +17,7 @@ from conceptlib.cli.output import Output
 def cli(out: Output, ref: str | None, tag: str | None, kind: str | None, force: bool) -> None:
     """Let NAME@TAG mean one version of an artifact. Without TAG, list the tags (of ARTIFACT).
 
-    NAME@latest is always the newest. A tag moves with --force only, and remembers what it meant.
+    NAME@latest is what was last made or found. A tag moves with --force only, and remembers what it meant.
 
     \b
     conceptlib tag icd-qr@3f2a v1

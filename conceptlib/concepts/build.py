@@ -87,7 +87,8 @@ def build(
             raise TypeError(f"a dataset spec expected, not {type(loaded).__name__}")
         spec = loaded
     job = _prepare(spec, source)
-    lock = {"spec": _portable(spec.resolved()), "source": job.source.lock(), "builder": job.lock}
+    lock: dict[str, Any] = {"spec": _portable(spec.resolved()), "source": job.source.lock(), "builder": job.lock}
+    lock |= BUILDERS.version_lock(spec.builder)
     with store.draft("dataset", spec.name, lock=lock, parents={}) as draft:
         if isinstance(job, RowsJob):
             return draft.done or job.fill(draft, progress)

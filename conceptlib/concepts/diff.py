@@ -18,6 +18,7 @@ import numpy as np
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.errors import ConceptlibError
+from conceptlib.specs.registry import code_versions
 from conceptlib.store import Artifact, Store
 from conceptlib.store.hashing import digest, sha256_bytes
 
@@ -50,7 +51,7 @@ class Diff:
         counts: rows "added", "removed", and of those in both "changed pictures", "changed captions", "changed boxes"
             (None where not both have boxes), "changed splits", "unchanged" (in all of these).
         image_ids: the first ids of each kind of change.
-        spec: fields in which the specs differ.
+        spec: fields in which the specs differ, and versions of the code that built them (`code_version`).
         identical: the same id: nothing differs but perhaps the spec.
     """
 
@@ -103,7 +104,7 @@ def diff(
         (len(left), len(right)),
         counts,
         ids,
-        tuple(_spec_changes(*(side.artifact.lock.get("spec", {}) for side in sides))),
+        tuple(_spec_changes(sides[0].decided(), sides[1].decided())),
         sides[0].artifact.id == sides[1].artifact.id,
     )
 
@@ -121,6 +122,11 @@ class _Side:
                 hint=f"conceptlib annotate {artifact.ref} --detector {annotations}",
             )
         self.boxes = AnnotationTable(sets[-1]) if sets else None
+
+    def decided(self) -> dict[str, Any]:
+        """The spec, and the versions of the code that read it."""
+        lock = self.artifact.lock
+        return {**lock.get("spec", {}), **code_versions(lock)}
 
     def table(self) -> np.ndarray:
         """64-bit hashes of every row, a row an entry, sorted by key. Raises `ConceptlibError` for an id that comes

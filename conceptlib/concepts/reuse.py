@@ -2,8 +2,9 @@
 what is new.
 
 A row may be used again when the recipe (everything but the item that decides what is drawn: the spec without its
-source, and conceptlib's version) is the same and the item's fingerprint is: then drawing it would give the same bytes.
-So the result is that of a fresh build, and so is its id. Memory: 24 bytes a row of the earlier build.
+source, and the versions of conceptlib and of the builder's and the overlays' code) is the same and the item's
+fingerprint is: then drawing it would give the same bytes. So the result is that of a fresh build, and so is its id.
+Memory: 24 bytes a row of the earlier build.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from conceptlib.concepts.rows import Rows
 from conceptlib.concepts.sources import Item
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.errors import ConceptlibError
+from conceptlib.specs import BUILDERS
 from conceptlib.store import Artifact, Store
 from conceptlib.store.hashing import digest, sha256_bytes
 
 
 def recipe_digest(builder: str, recipe: Mapping[str, Any]) -> str:
     """64 hex digits: builds that agree in this draw the same item alike."""
-    return digest({"conceptlib": __version__, "builder": builder, "recipe": recipe})
+    whole = {"conceptlib": __version__, "builder": builder, "recipe": recipe}
+    return digest(whole | BUILDERS.version_lock(builder))
 
 
 @dataclass

@@ -18,7 +18,7 @@ import numpy as np
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.ahead import ahead
-from conceptlib.detectors.base import Detector, Progress, uses_gpu
+from conceptlib.detectors.base import Detector, Progress, detector_lock, uses_gpu
 from conceptlib.detectors.load import load_detector
 from conceptlib.detectors.shards import ShardTask, ShardWork
 from conceptlib.engines import engine as find_engine
@@ -79,7 +79,7 @@ def annotate(
     shards = table.shards(split)
     if batch_size < 1:
         raise ConceptlibError(f"a batch of {batch_size} pictures cannot be made", where="batch_size", hint="1 or more")
-    lock = {"detector": finder.lock(), "split": split}
+    lock = {"detector": detector_lock(finder), "split": split}
     parents = {"dataset": pictures.id} | ({"detector": finder.artifact} if finder.artifact else {})
     with store.draft("annotations", finder.name, lock=lock, parents=parents) as draft:
         if draft.done:

@@ -9,10 +9,12 @@ and where it makes sense
 
 * `needs_training(params) -> bool`: whether `load` needs such a folder (without it: no);
 * `train(spec, data, folder, *, device, progress) -> dict` and `set_threshold(folder, threshold)`: it can be trained;
-* `training_lock(params) -> dict`: what decides a training besides the spec, such as the sha256 of other weights;
 * `export(spec, folder, path) -> dict`: what was trained can be written as one file, with the suffix `EXPORTED`;
 * `FILES`: suffixes of the weights that it opens without a spec, and `of_file(path, trust) -> Params`;
-* `members(params) -> tuple[str, ...]`: other detectors that it needs; `load` is given them as `members`.
+* `members(params) -> tuple[str, ...]`: other detectors that it needs; `load` is given them as `members`;
+* `training_lock(params) -> dict`: what decides the trained weights beside the spec and the pictures, such as other
+  weights' sha256 (JSON);
+* `VERSION`: raised whenever the same parameters and weights come to find, or the same spec to train, something else.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from conceptlib.geometry import Detections
+from conceptlib.specs.registry import ADAPTERS
 
 Progress = Callable[[str, int, int], None]
 LOWEST_SCORE = 0.001
@@ -50,7 +53,7 @@ class Detector(Protocol):
     artifact: str
 
     def lock(self) -> dict[str, Any]:
-        """What decides the result: adapter, parameters, weights' sha256, library version. JSON; part of locks."""
+        """What decides the result: adapter, parameters, weights' sha256, library version. JSON; see `detector_lock`."""
         ...
 
     def detect(self, images: Sequence[np.ndarray], *, min_score: float | None = None) -> list[Detections]:
@@ -82,6 +85,19 @@ class TrainingSet:
     count: int
     long_side: int
     examples: Callable[[], Iterator[tuple[np.ndarray, Detections]]]
+
+
+def detector_lock(detector: Detector) -> dict[str, Any]:
+    """What a lock says of a detector: its own lock, and the version of its adapter's code."""
+    lock = detector.lock()
+    adapter = str(lock.get("adapter", ""))
+    return lock | (ADAPTERS.version_lock(adapter) if adapter in ADAPTERS else {})
+
+
+def training_lock(adapter: ModuleType, name: str, params: Any) -> dict[str, Any]:
+    """What decides trained weights beside the spec and the pictures: the versions of the code that is trained with."""
+    more: dict[str, Any] = adapter.training_lock(params) if hasattr(adapter, "training_lock") else {}
+    return more | ADAPTERS.version_lock(name)
 
 
 def needs_training(adapter: ModuleType, params: Any) -> bool:

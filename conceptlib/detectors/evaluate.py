@@ -13,7 +13,7 @@ from typing import Any
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.annotate import batches, detect_rows, pictures_of
-from conceptlib.detectors.base import LOWEST_SCORE, Detector, Progress, locates
+from conceptlib.detectors.base import LOWEST_SCORE, Detector, Progress, detector_lock, locates
 from conceptlib.detectors.coco import Quality, measure
 from conceptlib.detectors.drawn import Opacities
 from conceptlib.detectors.failures import FAILURES, alarms_in, failures_in
@@ -21,9 +21,12 @@ from conceptlib.detectors.load import load_detector
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.stats import wilson
 from conceptlib.geometry import Detections
+from conceptlib.specs.registry import version_lock
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_write
 
+VERSION = 1
+"""Of what is measured here, see `conceptlib.specs.registry`."""
 SCORES = "scores.json"
 _COLUMNS = ("image_id", "image", "width", "height")
 
@@ -76,7 +79,7 @@ def evaluate_detector(
     spotless = pictures_of(clean, store) if clean is not None else None
     finder = load_detector(detector, store=store, device=device, trust=trust)
     known = truth_for(pictures, truth, store)
-    lock = {"detector": finder.lock(), "split": split}
+    lock = {"detector": detector_lock(finder), "split": split} | version_lock(VERSION)
     parents = {"dataset": pictures.id, "annotations": known.id} | (
         {"detector": finder.artifact} if finder.artifact else {}
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
-from conceptlib.detectors.base import Detector
+from conceptlib.detectors.base import Detector, detector_lock
 from conceptlib.detectors.load import load_detector
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import Artifact, Store
@@ -74,7 +74,7 @@ class ShardWork:
         else:
             detector = ref
         own = "cuda" if device and device.startswith("cuda") else device  # a worker sees one GPU, its own
-        return cls(detector, loaded.lock(), pictures, batch_size, store.root, own, trust)
+        return cls(detector, detector_lock(loaded), pictures, batch_size, store.root, own, trust)
 
     def __call__(self, task: ShardTask) -> int:
         """Annotate a shard, unless an earlier try did; returns the number of its rows."""
@@ -89,7 +89,7 @@ class ShardWork:
 
     def _load(self) -> Detector:
         detector = load_detector(self.detector, store=Store(self.store), device=self.device, trust=self.trust)
-        found = detector.lock()
+        found = detector_lock(detector)
         if found != self.lock:
             different = sorted(key for key in found.keys() | self.lock.keys() if found.get(key) != self.lock.get(key))
             raise ConceptlibError(

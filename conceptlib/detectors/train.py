@@ -13,7 +13,15 @@ import numpy as np
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.annotate import detect_rows, pictures_of
-from conceptlib.detectors.base import LOWEST_SCORE, Detector, Progress, TrainingSet, can_train, weights_folder
+from conceptlib.detectors.base import (
+    LOWEST_SCORE,
+    Detector,
+    Progress,
+    TrainingSet,
+    can_train,
+    training_lock,
+    weights_folder,
+)
 from conceptlib.detectors.calibrate import Calibration, calibrate
 from conceptlib.detectors.evaluate import score, scores_of, truth_for
 from conceptlib.detectors.load import open_weights
@@ -61,20 +69,19 @@ def train_detector(
     """
     store = store or Store()
     wanted: DetectorSpec = spec if isinstance(spec, DetectorSpec) else load_spec("detector", spec, overrides=overrides)
-    if not can_train(ADAPTERS.get(wanted.adapter)):
+    adapter = ADAPTERS.get(wanted.adapter)
+    if not can_train(adapter):
         raise ConceptlibError(
             f"the detector {wanted.name!r} is not trained: its adapter {wanted.adapter!r} works as it is",
             where=wanted.source,
             hint=f"conceptlib annotate DATASET --detector {wanted.name}",
         )
-    adapter = ADAPTERS.get(wanted.adapter)
-    decided = adapter.training_lock(wanted.params) if hasattr(adapter, "training_lock") else {}
     pictures = pictures_of(data, store)
     known = truth_for(pictures, annotations, store)
     with store.draft(
         "detector",
         wanted.name,
-        lock={"spec": wanted.resolved()} | decided,
+        lock={"spec": wanted.resolved()} | training_lock(adapter, wanted.adapter, wanted.params),
         parents={"dataset": pictures.id, "annotations": known.id},
     ) as draft:
         return draft.done or _fill(draft, wanted, pictures, known, device, progress)

@@ -8,7 +8,9 @@ A module of `conceptlib.erasers.methods` has
 * `uses(params)`, if it can also do without: which of them it reads when they are given;
 * `run(job) -> Result`: change `job.pipe` in place and say what was changed;
 * `apply(pipe, config)`, only if its `Result` has the adapter `config`: switch the erasure on in a base that was opened,
-  for instance by setting `pipe.guidance_rule` (`conceptlib.models.guidance`).
+  for instance by setting `pipe.guidance_rule` (`conceptlib.models.guidance`);
+* `VERSION` (1 where there is none): raised whenever the same recipe comes to mean another checkpoint, or `apply`
+  another erasure.
 
 Under `accelerate launch` every process calls `run`; only the main one writes files.
 """

@@ -28,7 +28,7 @@ from conceptlib.models.devices import Placement, choose
 from conceptlib.models.loading import base_lock, load_source, place, resolve_base
 from conceptlib.models.pipeline import ErasedPipeline as ErasedPipeline
 from conceptlib.models.pipeline import dressed
-from conceptlib.specs.registry import ERASURE_ADAPTERS
+from conceptlib.specs.registry import ERASURE_ADAPTERS, METHODS
 from conceptlib.specs.schema import ConceptSpec
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_write
@@ -190,6 +190,17 @@ def open_folder(folder: Path, placement: Placement, base: str | Path | None = No
     adapter.apply(folder, record, erased)
     place(erased, placement)
     return erased
+
+
+def code_lock(folder: Path) -> dict[str, dict[str, int]]:
+    """The versions of the code that runs when a checkpoint is opened: of its adapter, and of a method that is applied
+    at inference. They decide what is drawn as the folder's files do.
+    """
+    record = Checkpoint.read(folder)
+    versions = {"adapter": ERASURE_ADAPTERS.version_lock(record.adapter)}
+    if record.adapter == "config" and record.method in METHODS:
+        versions["method"] = METHODS.version_lock(record.method)
+    return {name: version for name, version in versions.items() if version}
 
 
 def model_of(folder: Path) -> str:

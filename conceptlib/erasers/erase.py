@@ -145,6 +145,7 @@ def erasure_lock(
         "phrases": {concept.name: concept.phrases for concept in concepts},
         "base": base,
         "dtype": dtype,
+        **METHODS.version_lock(spec.method),
     }
 
 

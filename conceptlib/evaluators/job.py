@@ -4,7 +4,8 @@
 A suite module has a `Params` and one function, `plan(job) -> Plan`. Planning makes (or finds) everything that is an
 artifact of its own
 - generated images, their annotations - and says what else decides the scores; `measure` is called only if those
-  scores are not there yet.
+  scores are not there yet. Its `VERSION` (1 where there is none) is raised whenever the same pictures come to get other
+  scores.
 """
 
 from __future__ import annotations

@@ -81,7 +81,8 @@ def evaluate(
     )
     plan = SUITES.get(spec.suite).plan(job)
     name = f"{artifact.name if artifact else _name(str(checkpoint))}/{spec.name}"
-    lock = {"suite": spec.resolved(), "concepts": list(job.concepts), "measured_with": dict(plan.lock)}
+    lock: dict[str, Any] = {"suite": spec.resolved(), "concepts": list(job.concepts), "measured_with": dict(plan.lock)}
+    lock |= SUITES.version_lock(spec.suite)
     with store.draft("evaluation", name, lock=lock, parents=dict(plan.parents)) as draft:
         if draft.done:
             return draft.done

@@ -19,9 +19,12 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.models.encoding import Progress, PromptCache
 from conceptlib.models.loading import base_lock, resolution_of
 from conceptlib.models.sampling import NUM_STEPS, default_guidance, sample
+from conceptlib.specs.registry import version_lock
 from conceptlib.store import Artifact, Store
 from conceptlib.store.hashing import digest, sha256_file
 
+VERSION = 1
+"""Of what is drawn here: raised whenever the same model, rows and settings come to give other pictures."""
 SHARD_ROWS = 256
 
 
@@ -61,7 +64,7 @@ def generate(
         ConceptlibError: no rows, a row without caption or seed, an unknown source.
     """
     # Opening a checkpoint belongs to the erasers, which build on this package: hence not at the top.
-    from conceptlib.erasers.checkpoint import Checkpoint, find, load, model_of
+    from conceptlib.erasers.checkpoint import Checkpoint, code_lock, find, load, model_of
     from conceptlib.models.devices import choose
 
     if not rows or any(row.get("caption") is None or row.get("seed") is None for row in rows):
@@ -77,7 +80,7 @@ def generate(
     if guidance_scale is None:  # resolved before the lock: another default is another request
         guidance_scale = default_guidance(resolution_of(model_of(folder) if folder else str(source)))
     lock = {
-        "source": _source_lock(source, folder, store),
+        "source": _source_lock(source, folder, store) | (code_lock(folder) if folder else {}),
         "rows": digest(known),
         "count": len(known),
         "negative_prompt": negative_prompt,
@@ -86,6 +89,7 @@ def generate(
         "resolution": resolution,
         "split": split,
         "dtype": placement.dtype_name,
+        **version_lock(VERSION),
     }
     parent = _artifact(source, folder, store)
     with store.draft(

@@ -30,9 +30,9 @@ logger = logging.getLogger(__name__)
 class Draft:
     """Use it as a context manager (``Store.draft``). Between enter and exit this process holds the key's lock.
 
-    ``done`` is the artifact that the same lock and parents gave before, or None. ``path`` is the staging folder; what
-    an interrupted attempt finished is still in it. Leaving the block without ``commit``, by an error or Ctrl-C, keeps
-    the folder.
+    ``done`` is the artifact that the same lock and parents gave before, or None; its name then means it, as if it had
+    been made now. ``path`` is the staging folder; what an interrupted attempt finished is still in it. Leaving the
+    block without ``commit``, by an error or Ctrl-C, keeps the folder.
     """
 
     def __init__(
@@ -71,6 +71,8 @@ class Draft:
             if self.done is None:
                 self._resume()
                 self._open = True
+            else:
+                self._layout.write_found(self.done)
         except BaseException as error:
             self._mutex.release()
             if full := files.disk_full(error, self._layout.root):
@@ -179,6 +181,8 @@ class Draft:
             if standing is None:  # its manifest is gone or damaged: ours is the good one
                 self._layout.set_aside(target)
                 files.rename_folder(self.path, target)
+            else:
+                self._layout.write_found(standing)
         shutil.rmtree(self._layout.staging(self.key), ignore_errors=True)
         return Artifact.open(target)
 

@@ -20,7 +20,7 @@ MADE_BY: Final = {
 }
 
 LATEST = "latest"
-"""`name@latest` is the newest of a name, as the name alone is; no tag may be called so."""
+"""`name@latest` is the newest of a name (`Store.get`), as the name alone is; no tag may be called so."""
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _HEX = re.compile(r"[0-9a-fA-F]{1,16}")

@@ -82,6 +82,8 @@ class Store:
         """The artifact that ``ref`` means: ``name`` or ``name@latest`` (its newest), ``name@id-prefix``, ``name@tag``,
         ``name@condition`` (a subset of it, see ``store.refs``), an id prefix of 4 digits or more, or a folder.
 
+        The newest is what was last made, or asked for by a draft and found. To ask here changes nothing.
+
         Args:
             kind: narrows the search; several mean the same name otherwise.
 
@@ -114,14 +116,15 @@ class Store:
         return self.layout.find_key(self.draft(kind, name, lock=lock, parents=parents).key)
 
     def list(self, kind: str | None = None, name: str | None = None, parent: str | None = None) -> list[Artifact]:
-        """All artifacts of a kind, a name and a parent's id (each optional), newest last.
+        """All artifacts of a kind, a name and a parent's id (each optional), newest last: what was last made, or asked
+        for by a draft and found.
 
         Damaged manifests are logged and left out.
         """
         found = [self.layout.open(folder) for folder in self.layout.folders(kind, name)]
         return sorted(
             (one for one in found if one is not None and (parent is None or parent in one.manifest.parents.values())),
-            key=lambda one: (one.created, one.id),
+            key=lambda one: (self.layout.made_or_found(one), one.id),
         )
 
     def children(self, artifact: Artifact) -> builtins.list[Artifact]:
@@ -175,6 +178,7 @@ class Store:
             )
         if not dry_run:
             shutil.rmtree(self.layout.set_aside(artifact.path), ignore_errors=True)
+            self.layout.found_file(artifact).unlink(missing_ok=True)
         return artifact
 
     def tag(

@@ -9,7 +9,7 @@ from typing import Any
 
 from conceptlib.concepts import world
 from conceptlib.errors import ConceptlibError
-from conceptlib.specs import RecipeSpec, SuiteSpec, SweepSpec, load_spec
+from conceptlib.specs import SUITES, RecipeSpec, SuiteSpec, SweepSpec, load_spec
 from conceptlib.specs.load import load_targets
 from conceptlib.store import Artifact, Store
 
@@ -112,10 +112,15 @@ def found(spec: SweepSpec, store: Store, *, device: str | None = None, dtype: st
         suite: SuiteSpec = load_spec("suite", spec.suite, suite_overrides(spec, cell))
         lock = erasure_lock(recipe, load_targets(recipe), base, placement)
         own = store.done("checkpoint", recipe.name, lock=lock)
-        scored = [
-            one
-            for one in evaluations
-            if own and one.parents.get("checkpoint") == own.id and one.lock.get("suite") == suite.resolved()
-        ]
-        rows.append(Found(cell, own, scored[-1] if scored else None))
+        scored = [_scored(one, suite, store) for one in evaluations if own and one.parents.get("checkpoint") == own.id]
+        rows.append(Found(cell, own, next(filter(None, reversed(scored)), None)))
     return rows
+
+
+def _scored(evaluation: Artifact, suite: SuiteSpec, store: Store) -> Artifact | None:
+    """What the suite, as its code is now, made of the same pictures: mostly `evaluation` itself; None if nothing."""
+    if evaluation.lock.get("suite") != suite.resolved():
+        return None
+    lock = {key: value for key, value in evaluation.lock.items() if key != "code_version"}
+    lock |= SUITES.version_lock(suite.suite)
+    return store.done("evaluation", evaluation.name, lock=lock, parents=evaluation.parents)

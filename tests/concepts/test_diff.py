@@ -12,7 +12,9 @@ from PIL import Image
 import conceptlib
 from conceptlib.cli.main import main
 from conceptlib.concepts.build import build
+from conceptlib.concepts.builders import icd
 from conceptlib.concepts.diff import diff
+from conceptlib.concepts.overlays import qr
 from conceptlib.concepts.tables import AnnotationTable, ImageTable, image_row
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
@@ -92,6 +94,19 @@ def test_a_dataset_and_itself() -> None:
     found = diff(artifact, artifact)
     assert found.identical and found.counts["unchanged"] == 10
     assert sum(count or 0 for name, count in found.counts.items() if name != "unchanged") == 0
+
+
+def test_versions_of_code_stand_beside_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build("icd-qr", overrides=["rows=2"], workers=1)
+    monkeypatch.setattr(icd, "VERSION", 2, raising=False)
+    monkeypatch.setattr(qr, "VERSION", 3, raising=False)
+    second = build("icd-qr", overrides=["rows=2", "seed=1"], workers=1)
+    found = {change.field: (change.a, change.b) for change in diff(first, second).spec}
+    assert found == {
+        "seed": (0, 1),
+        "code_version": ("(absent)", 2),
+        "builder.overlays.qr-code.code_version": ("(absent)", 3),
+    }
 
 
 def test_spec_fields_that_one_side_lacks() -> None:

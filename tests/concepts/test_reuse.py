@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from PIL import Image
 
 from conceptlib.concepts import world
 from conceptlib.concepts.build import build, truth_of
+from conceptlib.concepts.builders import icd
+from conceptlib.concepts.overlays import qr
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.store import Artifact, Store
 
@@ -71,6 +74,32 @@ def test_another_version_reuses_nothing(tmp_path: Path, drawn: list[str], monkey
     make(store, "rows=8")
     monkeypatch.setattr("conceptlib.concepts.reuse.__version__", "99")
     assert make(store, "rows=12").info["reused"] == 0
+
+
+@pytest.mark.parametrize("module", [icd, qr], ids=["builder", "overlay"])
+def test_another_version_of_the_code_reuses_nothing(
+    tmp_path: Path, drawn: list[str], monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    store = Store(tmp_path / "a")
+    make(store, "rows=8")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "VERSION", 2, raising=False)
+        drawn.clear()
+        second = make(store, "rows=12")
+        assert second.info["reused"] == 0 and len(drawn) == 12
+        overlay = second.lock["builder"]["overlays"]["qr-code"]
+        assert (second.lock.get("code_version"), overlay.get("code_version")) == ((2, None), (None, 2))[module is qr]
+        assert make(store, "rows=14").info["reused"] == 12
+    assert make(store, "rows=10").info["reused"] == 8  # of the first, by the first
+
+
+def test_the_version_of_an_overlay_is_that_of_its_concept_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "a")
+    first = build("icd-watermark", overrides=["rows=2"], store=store, workers=1)
+    monkeypatch.setattr(qr, "VERSION", 2, raising=False)
+    assert build("icd-watermark", overrides=["rows=2"], store=store, workers=1).created == first.created
 
 
 def photo(path: Path, seed: int) -> None:

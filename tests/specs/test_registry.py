@@ -6,6 +6,7 @@ import pytest
 
 from conceptlib.errors import NotFound
 from conceptlib.specs import ADAPTERS, BUILDERS, FAMILIES, METHODS, SUITES, Params, Registry
+from conceptlib.specs.registry import code_versions
 
 
 def test_names_come_from_the_files_and_nothing_is_imported(gadgets: Registry) -> None:
@@ -32,6 +33,30 @@ def test_params(gadgets: Registry) -> None:
     assert gadgets.params("other-gadget") is Params
     with pytest.raises(TypeError, match="must inherit"):
         gadgets.params("wrong")
+
+
+def test_the_first_version_says_nothing_in_a_lock(gadgets: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gadgets.version_lock("gadget") == {}
+    module = gadgets.get("gadget")
+    for version, lock in ((1, {}), (2, {"code_version": 2}), (30, {"code_version": 30})):
+        monkeypatch.setattr(module, "VERSION", version, raising=False)
+        assert gadgets.version_lock("gadget") == lock and gadgets.version_lock("other-gadget") == {}
+    with pytest.raises(NotFound, match="gadjet"):
+        gadgets.version_lock("gadjet")
+
+
+@pytest.mark.parametrize("version", [0, -1, "2", 2.0, True, None])
+def test_a_version_is_a_number_from_one_on(gadgets: Registry, monkeypatch: pytest.MonkeyPatch, version: object) -> None:
+    monkeypatch.setattr(gadgets.get("gadget"), "VERSION", version, raising=False)
+    with pytest.raises(TypeError, match=r"conceptlib\.gadgets\.gadget: VERSION must be an integer"):
+        gadgets.version_lock("gadget")
+
+
+def test_every_version_in_a_lock_is_found() -> None:
+    two, three = {"code_version": 2}, {"code_version": 3}
+    lock = two | {"detector": {"adapter": "ensemble", "members": [{"adapter": "zxing"}, three]}, "split": None}
+    assert code_versions(lock) == {"code_version": 2, "detector.members.1.code_version": 3}
+    assert code_versions({"spec": {"version": 2}, "versions": [1, 2]}) == {}
 
 
 def test_an_empty_package_is_an_empty_registry() -> None:

@@ -46,6 +46,55 @@ def test_a_name_means_its_newest(store: Store, family: dict[str, Artifact]) -> N
     assert store.get("geom-erasing/qr") == family["checkpoint"]
 
 
+def test_a_name_means_what_was_last_asked_for(store: Store, family: dict[str, Artifact], make: Any) -> None:
+    old, new = family["old"], family["new"]
+    assert make(files={"x": b"old"}) == old  # found
+    assert store.get("icd-qr") == store.get("icd-qr@latest") == old and store.list("dataset") == [new, old]
+    assert make("annotations", "truth", {"x": b"1"}, parents={"dataset": new}) == family["truth"]
+    assert store.get("truth") == family["truth"] and store.list("annotations", parent=new.id) == [family["truth"]]
+    assert store.get("icd-qr") == old  # each name by itself
+    newest = make(files={"x": b"newest"})
+    assert store.get("icd-qr") == newest
+    assert make(files={"x": b"new"}) == new and store.list("dataset") == [old, newest, new]
+    assert store.verify() == []
+
+
+def test_equal_content_made_by_another_way_is_what_the_name_means(store: Store, make: Any) -> None:
+    first, second = make(files={"x": b"1"}), make(files={"x": b"2"})
+    assert store.get("icd-qr") == second
+    assert make(files={"x": b"1"}, lock={"by": "another way"}) == first == store.get("icd-qr")
+
+
+def test_resolving_a_name_writes_nothing(store: Store, family: dict[str, Artifact], make: Any) -> None:
+    make(files={"x": b"old"})
+
+    def state() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
+
+    before = state()
+    lock = {"files": {"x": b"new".hex()}}
+    assert store.get("icd-qr") == family["old"] and store.get(family["new"].ref) == family["new"]
+    assert store.done("dataset", "icd-qr", lock=lock) == family["new"] and len(store.list("dataset")) == 2
+    assert state() == before
+
+
+@pytest.mark.parametrize("note", ["", "{}", '{"at": "tomorrow"}', "[]", '{"at": null}'])
+def test_a_damaged_note_of_what_was_found_is_no_note(
+    store: Store, family: dict[str, Artifact], make: Any, note: str
+) -> None:
+    make(files={"x": b"old"})
+    store.layout.found_file(family["old"]).write_text(note)
+    assert store.get("icd-qr") == family["new"]
+    assert make(files={"x": b"old"}) == store.get("icd-qr") == family["old"]
+
+
+def test_what_was_removed_leaves_its_name_to_the_others(store: Store, make: Any) -> None:
+    first, second = make(files={"x": b"1"}), make(files={"x": b"2"})
+    assert make(files={"x": b"1"}) == first
+    store.rm(first)
+    assert store.get("icd-qr") == second and not store.layout.found_file(first).exists()
+
+
 def test_every_way_to_say_it(store: Store, family: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch) -> None:
     old = family["old"]
     monkeypatch.chdir(store.root)

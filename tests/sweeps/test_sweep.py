@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,23 @@ def test_a_sweep_resumes_and_is_written_down(write: Any, capsys: pytest.CaptureF
     own = [one for one in data["runs"] if one["recipe"] == "stand-in/a"]  # the line with overrides is not the recipe
     assert entry["target"] == pytest.approx(sum(one["target_accuracy"] for one in own) / 4, abs=1e-4)
     assert entry["targets"] == ["star", "red"] and entry["seeds"] == 2
+
+
+@pytest.mark.parametrize("changed", ["conceptlib.erasers.methods.stand_in", "conceptlib.evaluators.suites.erasure"])
+def test_what_older_code_made_is_not_found(write: Any, monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
+    overrides = ["seeds=1", "targets=[star]"]
+    spec = load_spec("sweep", "mine", overrides)
+    (run,) = sweep(spec).runs
+    method = changed.endswith("stand_in")
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module(changed), "VERSION", 2, raising=False)
+        (cell,) = found(spec, Store())
+        assert (cell.checkpoint, cell.evaluation) == (None if method else run.checkpoint, None)
+        (again,) = sweep(spec).runs
+        (cell,) = found(spec, Store())
+        assert again.evaluation and (cell.checkpoint, cell.evaluation) == (again.checkpoint, again.evaluation)
+    (cell,) = found(spec, Store())
+    assert (cell.checkpoint, cell.evaluation) == (run.checkpoint, run.evaluation)
 
 
 def test_numbers_are_those_of_the_evaluations(write: Any) -> None:

@@ -5,7 +5,8 @@ A builder is a module with
 * `Params`: a `conceptlib.specs.Params`, importable in milliseconds;
 * `prepare(spec) -> Job`: where the rows come from and how one becomes a picture. One that can take its rows from Python
   is `prepare(spec, source=None)`. Or
-* `prepare(spec) -> RowsJob`: rows without pictures, which the builder checks and writes itself.
+* `prepare(spec) -> RowsJob`: rows without pictures, which the builder checks and writes itself;
+* `VERSION` (1 where there is none): raised whenever the same spec comes to mean other rows.
 
 `conceptlib.concepts.build` does the rest: worker processes, shards, rejects, truth, duplicates, captions, resuming,
 reusing the rows of an earlier build.

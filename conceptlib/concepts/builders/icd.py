@@ -26,7 +26,7 @@ from conceptlib.concepts.builders._icd_ranges import QrRanges, TextRanges, Water
 from conceptlib.errors import ConceptlibError, did_you_mean
 from conceptlib.specs.params import Fraction, IntRange, PositiveInt, within
 from conceptlib.specs.params import Params as BaseParams
-from conceptlib.specs.registry import Registry
+from conceptlib.specs.registry import OVERLAYS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from conceptlib.concepts.sources import Item
     from conceptlib.specs.schema import DatasetSpec
 
-OVERLAYS = Registry("conceptlib.concepts.overlays")
 SMALL_SIDE = 128
 """Pictures with a shorter side than this, in pixels, take an overlay's preset for small pictures (`WORLD` in its
 module)."""
@@ -237,7 +236,11 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
         _check_concepts(name, getattr(params, name), spec.concepts)
     fonts = find_fonts(params.fonts)
     layers = tuple(_layer(concept, params, fonts.fonts) for concept in spec.concepts)
-    drawn = {layer.concept: {"small": _plain(layer.small), "normal": _plain(layer.normal)} for layer in layers}
+    drawn = {
+        layer.concept: {"small": _plain(layer.small), "normal": _plain(layer.normal)}
+        | OVERLAYS.version_lock(layer.name)
+        for layer in layers
+    }
     lock: dict[str, Any] = {"resolution": resolution, "overlays": drawn}
     for layer in layers:
         if hasattr(layer.normal, "fonts"):

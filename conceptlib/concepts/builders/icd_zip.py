@@ -99,7 +99,7 @@ def prepare(spec: DatasetSpec) -> Job:
     from pathlib import Path
 
     from conceptlib.concepts.sources.archive import Limits, ZipSource, check_download
-    from conceptlib.specs import load_concepts
+    from conceptlib.specs import BUILDERS, load_concepts
 
     params = spec.params
     if not isinstance(params, Params):
@@ -116,12 +116,13 @@ def prepare(spec: DatasetSpec) -> Job:
         min_side=params.min_side,
         max_pixels=params.max_pixels,
     )
+    artist = BUILDERS.version_lock("icd")
     names = {_plain(text): one.name for one in load_concepts(spec.concepts) for text in (one.name, *one.phrases)}
     return Job(
         source,
         Importer(Artist(drawing, spec.seed, (), params.resolution), names),
         params.shard_rows,
-        {"names": names},
+        {"names": names} | ({"artist": artist} if artist else {}),
         exact=False,
         duplicates=params.duplicates,
         max_distance=params.max_distance,

@@ -27,12 +27,11 @@ from conceptlib.detectors.adapters._letterbox import Letterbox
 from conceptlib.detectors.adapters._yolo_pieces import piece, tint
 from conceptlib.detectors.base import Progress, TrainingSet
 from conceptlib.errors import ConceptlibError
-from conceptlib.specs.registry import Registry
+from conceptlib.specs.registry import OVERLAYS
 from conceptlib.store.files import atomic_path
 
 CHECKPOINT = "training.safetensors"
 CHECKPOINT_EVERY = 50
-OVERLAYS = Registry("conceptlib.concepts.overlays")
 SMALL_SIDE = 128
 """Below this shorter side, in pixels, an overlay's preset for small pictures (`WORLD`) is taken, as the builders do."""
 _FINAL_RATE = 0.02

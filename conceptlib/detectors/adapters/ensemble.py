@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from conceptlib.detectors.base import LOWEST_SCORE, Detector, locates, uses_gpu
+from conceptlib.detectors.base import LOWEST_SCORE, Detector, detector_lock, locates, uses_gpu
 from conceptlib.geometry import Detections, iou
 from conceptlib.specs.params import Params as BaseParams
 from conceptlib.specs.params import PositiveInt
@@ -73,7 +73,7 @@ class EnsembleDetector:
     def lock(self) -> dict[str, Any]:
         """Adapter, how the members are put together, and each member's lock."""
         params = self.params.model_dump(mode="json", exclude={"detectors"})
-        return {"adapter": "ensemble", "params": params, "members": [member.lock() for member in self.members]}
+        return {"adapter": "ensemble", "params": params, "members": [detector_lock(member) for member in self.members]}
 
     def detect(self, images: Sequence[np.ndarray], *, min_score: float | None = None) -> list[Detections]:
         """See `Detector.detect`."""

@@ -21,6 +21,7 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
 from conceptlib.specs.params import FloatRange, Fraction, PositiveFloat, PositiveInt, within
 from conceptlib.specs.params import Params as BaseParams
+from conceptlib.specs.registry import OVERLAYS
 
 CHUNK = 32
 """Pictures that go through the network at once."""
@@ -152,14 +153,17 @@ def export(spec: Any, folder: Path, path: Path) -> dict[str, Any]:
 
 
 def training_lock(params: Params) -> dict[str, Any]:
-    """What decides a training besides the spec: the sha256 of the weights it begins with.
+    """The sha256 of the weights that it begins with, and the versions of the overlays that it learns to leave alone.
 
     Raises:
         ConceptlibError: there are no such weights.
     """
     from conceptlib.detectors.adapters import _yolo_start
 
-    return {"start": _yolo_start.digest(params.start)} if params.start else {}
+    names = params.distractors if params.distractor_share > 0 else ()
+    versions = {name: version for name in names if (version := OVERLAYS.version_lock(name))}
+    begun = {"start": _yolo_start.digest(params.start)} if params.start else {}
+    return begun | ({"distractors": versions} if versions else {})
 
 
 def train(

@@ -3,7 +3,8 @@
 A module of `conceptlib.erasers.foreign.formats` has
 
 * `matches(names) -> bool`: whether a file's tensors bear names of its kind; no two modules say yes;
-* `locate(tensors, pipe) -> Found`: which tensor of the base each of them is, by name. Shapes are checked afterwards.
+* `locate(tensors, pipe) -> Found`: which tensor of the base each of them is, by name. Shapes are checked afterwards;
+* `VERSION`, raised whenever the same file comes to mean something else.
 """
 
 from __future__ import annotations

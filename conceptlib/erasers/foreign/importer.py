@@ -28,6 +28,8 @@ from conceptlib.store.hashing import digest
 
 ALIEN = 1.0
 """Median relative change above which weights are taken for another model's: unrelated ones are about √2 apart."""
+_READERS = {"diffusers": "component"}
+"""The module of `foreign.formats` that reads a format, where it is called otherwise."""
 _METHOD = re.compile(r"[a-z0-9][a-z0-9._-]{0,47}")
 
 
@@ -80,7 +82,7 @@ def import_checkpoint(
         "recipe": {"name": recipe.name, "method": method, "concepts": [concept.name for concept in targets]},
         "phrases": {concept.name: concept.phrases for concept in targets},
         "base": locked,
-        "source": {"sha256": opened.sha256, "format": form},
+        "source": {"sha256": opened.sha256, "format": form} | FOREIGN.version_lock(_READERS.get(form, form)),
     }
     with store.draft("checkpoint", recipe.name, lock=lock) as draft:
         if draft.done is not None:
@@ -126,7 +128,7 @@ def _located(path: Path, pipe: Any) -> tuple[Opened, str, Found]:
         lock = base_lock(path)
         opened = Opened(path.name, lock["sha256"] or digest(lock), tensors)
         form = "diffusers"
-        found = FOREIGN.get("component").locate(tensors, pipe)
+        found = FOREIGN.get(_READERS[form]).locate(tensors, pipe)
     else:
         opened = open_weights(path)
         names = frozenset(opened.tensors)

@@ -85,6 +85,7 @@ class Drawn:
 def plan(job: Job) -> Plan:
     """Draw and annotate what is not there yet, and say what the scores rest on."""
     from conceptlib.detectors.annotate import annotate
+    from conceptlib.detectors.base import detector_lock
     from conceptlib.detectors.load import load_detector
     from conceptlib.evaluators.captions import held_out, lineage
 
@@ -102,7 +103,7 @@ def plan(job: Job) -> Plan:
         images = _draw(subject, job, params, held)
         progress = partial(_renamed, job, f"look for {' and '.join(job.concepts)}: {subject}")
         drawn.append(Drawn(subject, images, annotate(images, detector, store=job.store, progress=progress)))
-    lock = {"detector": detector.lock(), "captions": held.source, **_networks(params, held)}
+    lock = {"detector": detector_lock(detector), "captions": held.source, **_networks(params, held)}
     roles = {"checkpoint": job.checkpoint.id} if job.checkpoint else {}
     roles |= {"detector": detector.artifact} if detector.artifact else {}
     for one in drawn:

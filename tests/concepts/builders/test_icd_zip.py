@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from conceptlib.concepts.build import build, truth_of
+from conceptlib.concepts.builders import icd
 from conceptlib.concepts.builders.icd_zip import SHA256, SIZE, concept_of
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.errors import ConceptlibError
@@ -56,6 +57,17 @@ def test_pictures_keep_their_size_and_have_their_folders_concept(archive: list[s
         truth_of(artifact)
     assert not Store().verify()
     assert build("icd-public", overrides=archive, workers=2, store=Store(tmp_path / "b")).id == artifact.id
+
+
+def test_the_lock_has_the_version_of_the_code_that_stores_the_pictures(
+    archive: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build("icd-public", overrides=archive, workers=1)
+    assert set(first.lock) == {"spec", "source", "builder"} and set(first.lock["builder"]) == {"names"}
+    monkeypatch.setattr(icd, "VERSION", 2, raising=False)
+    assert build("icd-public", overrides=archive, workers=1) == first  # made anew, and the same
+    lock = first.lock | {"builder": first.lock["builder"] | {"artist": {"code_version": 2}}}
+    assert Store().done("dataset", first.name, lock=lock) == first
 
 
 def test_an_archive_that_is_not_the_one_expected_is_refused(archive: list[str]) -> None:

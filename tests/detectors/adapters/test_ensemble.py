@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from conceptlib.detectors.adapters import ensemble
+from conceptlib.detectors.adapters import ensemble, zxing
 from conceptlib.detectors.adapters.ensemble import _raw, _rescaled
+from conceptlib.detectors.base import detector_lock
 from conceptlib.detectors.load import load_detector
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
@@ -129,6 +130,18 @@ def test_a_spec_of_real_detectors(tmp_path: Path) -> None:
     assert found.payloads == truth.payloads and found.quads is not None
     assert [member["adapter"] for member in detector.lock()["members"]] == ["zxing", "zxing"]
     assert detector.lock() != load_detector("zxing").lock()
+
+
+def test_the_lock_has_the_version_of_every_members_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("both.yaml").write_text("kind: detector\nname: both\nadapter: ensemble\nparams: {detectors: [zxing, zxing]}\n")
+    detector = load_detector("both.yaml")
+    before = detector_lock(detector)
+    assert before == detector.lock() and "code_version" not in str(before)
+    monkeypatch.setattr(zxing, "VERSION", 2, raising=False)
+    members = [member | {"code_version": 2} for member in before["members"]]
+    assert len(members) == 2 and detector_lock(detector) == before | {"members": members}
+    monkeypatch.setattr(ensemble, "VERSION", 3, raising=False)
+    assert detector_lock(detector)["code_version"] == 3
 
 
 def test_an_ensemble_of_itself(tmp_path: Path) -> None:

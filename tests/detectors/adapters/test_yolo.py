@@ -16,8 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from conceptlib.concepts.overlays import text
 from conceptlib.detectors.adapters import _ultralytics, _yolo_model, _yolo_train, yolo
-from conceptlib.detectors.base import TrainingSet
+from conceptlib.detectors.base import TrainingSet, training_lock
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections, iou
 from tests.support.pictures import picture
@@ -253,6 +254,16 @@ def test_distractors_leave_out_what_is_sought(data: TrainingSet) -> None:
     assert not np.array_equal(lay(image, rng), image)
     assert _yolo_train.distractor(("text",), ("text",), 1.0) is None
     assert _yolo_train.distractor(("qr-code",), ("text",), 0.0) is None
+
+
+def test_training_depends_on_the_code_of_the_distractors(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert training_lock(yolo, "yolo", yolo.Params()) == {}
+    monkeypatch.setattr(text, "VERSION", 2, raising=False)
+    monkeypatch.setattr(yolo, "VERSION", 3, raising=False)
+    lock = {"distractors": {"text": {"code_version": 2}}, "code_version": 3}
+    assert training_lock(yolo, "yolo", yolo.Params()) == lock
+    for others in ({"distractors": ("watermark",)}, {"distractor_share": 0.0}):
+        assert training_lock(yolo, "yolo", yolo.Params(**others)) == {"code_version": 3}
 
 
 def test_batches_mirror_boxes_with_pictures() -> None:

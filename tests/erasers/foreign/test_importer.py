@@ -13,11 +13,13 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 
 from conceptlib.erasers.checkpoint import Checkpoint, load
+from conceptlib.erasers.foreign import importer
+from conceptlib.erasers.foreign.formats import component as component_format
 from conceptlib.erasers.foreign.importer import import_checkpoint
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.compvis import TEXT_PREFIX, UNET_PREFIX, unet_names
 from conceptlib.models.loading import quiet
-from conceptlib.store import Artifact
+from conceptlib.store import Artifact, Store
 from conceptlib.store.hashing import sha256_file
 from tests.support.models import build_pipeline, save_pipeline
 
@@ -320,6 +322,20 @@ def test_the_same_file_again_is_found_and_another_base_is_another_checkpoint(
     with pytest.raises(ConceptlibError, match="another model's"):
         take(path, other)
     assert path.read_bytes() == before
+
+
+def test_another_version_of_the_reader_reads_again(
+    tmp_path: Path, pipe: Any, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_pipeline(seed=1).save_pretrained(tmp_path / "whole", safe_serialization=True)
+    monkeypatch.setattr(importer, "ALIEN", 10.0)
+    path, _ = partial_safetensors(tmp_path, pipe)
+    first = {source: take(source, base) for source in (path, tmp_path / "whole")}
+    monkeypatch.setattr(component_format, "VERSION", 2, raising=False)
+    for source, old in first.items():
+        assert take(source, base) == old  # the same tensors
+        lock = old.lock | {"source": old.lock["source"] | {"code_version": 2}}
+        assert "code_version" not in str(old.lock) and Store().done("checkpoint", old.name, lock=lock) == old
 
 
 def test_the_base_itself_is_no_erasure(tmp_path: Path, pipe: Any, base: Path) -> None:
