@@ -21,8 +21,10 @@ class Calibration:
 
     Args:
         threshold: in [0, 1]. precision, recall, f1: of boxes at IoU 0.5, in [0, 1].
-        false_positive_rate: share of clean pictures with a box at or above the threshold, in [0, 1].
-        images, clean: how many pictures, and how many of them without the concept.
+        false_positive_rate: share of clean pictures with a box at or above the threshold, in [0, 1]. With several
+            concepts a picture is clean for those that it is without, and this is the worst concept's share.
+        images, clean: how many pictures, and how many of them are without the concept (of several: without that of
+            which the fewest are clean).
     """
 
     threshold: float
@@ -64,7 +66,8 @@ def match(truth: Detections, found: Detections, least_iou: float = MATCH_IOU) ->
 
 
 def calibrate(truth: Sequence[Detections], found: Sequence[Detections], max_false_positive_rate: float) -> Calibration:
-    """The threshold with the best F1 of boxes that raises a false alarm on at most this share of the clean pictures.
+    """The threshold with the best F1 of boxes that raises a false alarm on at most this share of the clean pictures,
+    whichever the concept.
 
     Usually a whole range of thresholds is best; its middle is taken, so that scores of other pictures may stray to
     either side.
@@ -75,9 +78,7 @@ def calibrate(truth: Sequence[Detections], found: Sequence[Detections], max_fals
     """
     scores = np.concatenate([item.scores for item in found]).astype(np.float64) if len(found) else np.zeros(0)
     hits = np.concatenate([match(t, f) for t, f in zip(truth, found, strict=True)]) if len(found) else np.zeros(0, bool)
-    alarms = np.array(
-        [f.scores.max() if len(f) else -1.0 for t, f in zip(truth, found, strict=True) if not len(t)], np.float64
-    )
+    alarms = _alarms(truth, found)
     boxes = sum(map(len, truth))
     order = np.argsort(-scores, kind="stable")
     scores, hits = scores[order], hits[order]
@@ -88,8 +89,7 @@ def calibrate(truth: Sequence[Detections], found: Sequence[Detections], max_fals
     lower = np.concatenate([scores, [0.0]])
     f1 = 2 * true / np.maximum(kept + boxes, 1)
     middle = (upper + lower) / 2
-    # Share of clean pictures whose best score reaches each candidate.
-    rates = (len(alarms) - np.searchsorted(np.sort(alarms), middle, side="left")) / max(len(alarms), 1)
+    rates = np.max([_share(best, middle) for best in alarms], axis=0)
     allowed = (lower < upper) & (rates <= max_false_positive_rate)
     if not boxes or not allowed.any() or f1[allowed].max() == 0:
         threshold = DEFAULT
@@ -99,5 +99,25 @@ def calibrate(truth: Sequence[Detections], found: Sequence[Detections], max_fals
         threshold = float(middle[max(np.flatnonzero(best), key=lambda k: (upper[k] - lower[k], -k))])
     n = int((scores >= threshold).sum())
     precision, recall = float(true[n] / n) if n else 0.0, float(true[n] / boxes) if boxes else 0.0
-    rate = float((alarms >= threshold).mean()) if len(alarms) else 0.0
-    return Calibration(threshold, precision, recall, float(f1[n]), rate, len(found), len(alarms))
+    rate = float(max(_share(best, np.array([threshold]))[0] for best in alarms))
+    return Calibration(threshold, precision, recall, float(f1[n]), rate, len(found), min(map(len, alarms)))
+
+
+def _alarms(truth: Sequence[Detections], found: Sequence[Detections]) -> list[np.ndarray]:
+    """For each concept the best score (-1: none) that each picture without it has for it, sorted; never empty."""
+    concepts = sorted({label for item in (*truth, *found) for label in item.labels}) or [""]
+    return [
+        np.sort([_best(f, concept) for t, f in zip(truth, found, strict=True) if concept not in t.labels])
+        for concept in concepts
+    ]
+
+
+def _best(found: Detections, concept: str) -> float:
+    return max(
+        (float(s) for s, label in zip(found.scores, found.labels, strict=True) if label == concept), default=-1.0
+    )
+
+
+def _share(ascending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Share of the values that reach each threshold; 0 where there are none."""
+    return (len(ascending) - np.searchsorted(ascending, thresholds, side="left")) / max(len(ascending), 1)
