@@ -53,7 +53,7 @@ class Params(BaseParams):
 
     Training:
         start: weights to begin with, of the same architecture: `nudenet` (YOLOv8n, in that extra), an `.onnx`, a `.pt`
-            (with trust) or a folder of trained weights; empty: random ones.
+            (with trust) or a folder of trained weights; null: random ones.
         architecture: `compact` (YOLOv8's blocks, strides 8 and 16, for small pictures) or one of ultralytics'.
         imgsz: side of the input, pixels, a multiple of 32; null: the pictures' longer side, at most 640.
         steps, batch_size, learning_rate, weight_decay: of AdamW.
@@ -73,7 +73,7 @@ class Params(BaseParams):
     weights: str = ""
     trust: bool = False
     concepts: dict[str, str] = Field(default_factory=dict)
-    start: str = ""
+    start: str | None = None
     architecture: Literal["compact", "yolov8n", "yolov8s", "yolov8m", "yolo11n", "yolo11s", "yolo11m"] = "compact"
     imgsz: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] | None = None
     steps: PositiveInt = 200
@@ -92,8 +92,8 @@ class Params(BaseParams):
 
     @model_validator(mode="after")
     def _pickles_need_trust(self) -> Params:
-        pickled = (self.weights and not self.weights.lower().endswith(".onnx")) or self.start.lower().endswith(".pt")
-        if pickled and not self.trust:
+        pickled = self.weights and not self.weights.lower().endswith(".onnx")
+        if (pickled or (self.start or "").lower().endswith(".pt")) and not self.trust:
             raise ValueError(_UNTOLD)
         return self
 
