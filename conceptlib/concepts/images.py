@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
 
 # Formats that Pillow decodes itself. Not EPS (runs Ghostscript) and no exotic container whose only use is an exploit.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "DIB")
@@ -85,7 +85,10 @@ def decode(
         Reject: it cannot be shown, or is outside the limits.
     """
     if isinstance(data, Image.Image):
-        return resize_to(_to_rgb(_upright(data)), resolution, resize, buckets, reducing_gap)
+        upright = _upright(data)  # never the caller's own picture
+        return resize_to(
+            _to_rgb(data.copy() if upright is data else upright), resolution, resize, buckets, reducing_gap
+        )
     try:
         raw = data.read_bytes() if isinstance(data, Path) else data
     except FileNotFoundError as error:
@@ -233,8 +236,11 @@ def _limit(image: Image.Image, resolution: int | None, resize: Resize, buckets: 
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as EXIF says; a broken EXIF block turns nothing."""
+    """Turned as EXIF says, `image` itself where it says nothing; a broken EXIF block turns nothing."""
     try:
+        image.load()
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return image  # of which Pillow would make a copy
         return ImageOps.exif_transpose(image)
     except Exception:  # the block is free-form bytes; the pixels are fine
         return image

@@ -63,7 +63,13 @@ def _plain(value: Any, where: str) -> Any:
                 )
         return {_text(name, where): _plain(item, f"{where}.{name}") for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+        # Boxes are full of numbers: for each of them a call and the name of its place would take longer than the rest.
+        return [
+            item
+            if type(item) is int or (type(item) is float and math.isfinite(item))
+            else _plain(item, f"{where}[{index}]")
+            for index, item in enumerate(value)
+        ]
     raise ConceptlibError(
         f"a value of type {type(value).__name__} has no canonical form",
         where=where,

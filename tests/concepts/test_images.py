@@ -308,3 +308,16 @@ def test_a_picture_of_the_right_scale_is_cut_as_resampling_would_have_it(size: t
     left, top = (size[0] - 64) / 2, (size[1] - 64) / 2
     resampled = image.resize((64, 64), Image.Resampling.LANCZOS, (left, top, left + 64, top + 64), reducing_gap=3.0)
     assert resize_to(image, 64, "fit").tobytes() == resampled.tobytes()
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 6])
+def test_the_callers_picture_is_not_changed(orientation: int | None) -> None:
+    image = Image.new("RGB", (40, 20), "red")
+    image.info["comment"] = "mine"
+    if orientation is not None:
+        image.getexif()[0x0112] = orientation
+    before = image.tobytes()
+    made = decode(image)
+    made.paste("blue", (0, 0, 20, 20))
+    assert image.tobytes() == before and image.info["comment"] == "mine" and not made.info
+    assert made.size == ((20, 40) if orientation == 6 else (40, 20))

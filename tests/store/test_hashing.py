@@ -69,6 +69,7 @@ def test_what_is_nearly_json_counts_as_json(value: object, plain: object) -> Non
     ("value", "where"),
     [
         ({"a": [0, float("nan")]}, "$.a[1]"),
+        ([1, [2.0, float("nan")]], "$[1][1]"),
         ({"a": {"b": float("-inf")}}, "$.a.b"),
         ({"a": {1, 2}}, "$.a"),
         ({"a": "half a pair \ud800"}, "$.a"),
