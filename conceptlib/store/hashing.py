@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -37,6 +37,8 @@ def _plain(value: Any, where: str) -> Any:
         return _text(value, where)
     if kind is int or kind is bool or (kind is float and math.isfinite(value)):
         return value
+    if kind is list or kind is tuple:
+        return _items(value, where)
     if hasattr(value, "model_dump"):
         value = value.model_dump(mode="json")
     elif hasattr(value, "tolist"):  # NumPy scalars and arrays, without importing NumPy
@@ -63,18 +65,22 @@ def _plain(value: Any, where: str) -> Any:
                 )
         return {_text(name, where): _plain(item, f"{where}.{name}") for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        # Boxes are full of numbers: for each of them a call and the name of its place would take longer than the rest.
-        return [
-            item
-            if type(item) is int or (type(item) is float and math.isfinite(item))
-            else _plain(item, f"{where}[{index}]")
-            for index, item in enumerate(value)
-        ]
+        return _items(value, where)
     raise ConceptlibError(
         f"a value of type {type(value).__name__} has no canonical form",
         where=where,
         hint="use null, booleans, numbers, text, lists and mappings",
     )
+
+
+def _items(values: Sequence[Any], where: str) -> list[Any]:
+    # Boxes are full of numbers: for each of them a call and the name of its place would take longer than the rest.
+    return [
+        item
+        if type(item) is int or (type(item) is float and math.isfinite(item))
+        else _plain(item, f"{where}[{index}]")
+        for index, item in enumerate(values)
+    ]
 
 
 def _text(value: str, where: str) -> str:
