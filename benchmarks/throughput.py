@@ -130,9 +130,10 @@ def builds(photos: Path | None, rows: int, repeats: int) -> dict[str, Any]:
                 more = (OFF,) if "no search" in name else ()
                 built(concept, source, FEW, more=more)  # imports, fonts
                 found: list[tuple[float, float]] = []
-                for _ in range(repeats):
-                    base = timed(lambda c=concept, s=source, m=more: built(c, s, FEW, more=m))[0]
-                    ours = timed(lambda c=concept, s=source, m=more: built(c, s, rows, more=m))[0] - base
+                for seed in range(1, repeats + 1):
+                    drawn = (*more, f"seed={seed}")  # else its letters would be kept from the last time
+                    base = timed(lambda c=concept, s=source, m=drawn: built(c, s, FEW, more=m))[0]
+                    ours = timed(lambda c=concept, s=source, m=drawn: built(c, s, rows, more=m))[0] - base
                     ours /= rows - FEW
                     theirs = timed(lambda c=concept, s=loop: plain(c, s, Path(temporary)))[0] / rows
                     found.append((1 / ours, theirs / ours))
