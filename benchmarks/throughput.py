@@ -32,6 +32,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from conceptlib.concepts import world
 from conceptlib.concepts.build import build
 from conceptlib.concepts.tables import ImageTable
+from conceptlib.detectors.adapters.nudenet import network_file
 from conceptlib.detectors.annotate import annotate
 from conceptlib.detectors.load import load_detector
 from conceptlib.reports.tables import markdown_table
@@ -183,16 +184,9 @@ def annotations(photos: Path | None, rows: int, repeats: int) -> dict[str, Any]:
         data = built("qr", squares, rows, store=store)
         return {
             "zxing": against("zxing", data, store, ("train", "test"), repeats),
-            "yolov8n at 320 px, ONNX": against(yolo(), data, store, ("train", "test"), repeats),
+            "yolov8n at 320 px, ONNX": against(str(network_file()), data, store, ("train", "test"), repeats),
             "rapidocr": against("rapidocr", data, store, ("test", None), 1),
         }
-
-
-def yolo() -> str:
-    """A YOLO network in an ONNX file: the one in NudeNet's package."""
-    import nudenet
-
-    return str(Path(nudenet.__file__).parent / "320n.onnx")
 
 
 def against(

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conceptlib.detectors.adapters import _yolo_model
+from conceptlib.detectors.adapters import _yolo_model, nudenet
 from conceptlib.errors import ConceptlibError
 
 NUDENET = "nudenet"
@@ -32,7 +32,7 @@ def find(start: str) -> Path:
         ConceptlibError: it does not exist, or NudeNet's package is missing.
     """
     if start == NUDENET:
-        return _nudenet()
+        return nudenet.network_file()
     path = Path(os.path.expanduser(start))
     if not path.exists():
         raise ConceptlibError(
@@ -49,21 +49,6 @@ def digest(start: str) -> str:
 
     path = find(start)
     return sha256_file(path / _yolo_model.WEIGHTS if path.is_dir() else path)
-
-
-def _nudenet() -> Path:
-    from conceptlib.detectors.adapters._licence import notice, tell_once
-
-    try:
-        import nudenet
-    except ImportError as error:
-        raise ConceptlibError(
-            "the training begins with NudeNet's weights, and its package is not installed",
-            where="params.start",
-            hint="pip install 'conceptlib[nudenet,onnx]' (AGPL-3.0), or start= for random weights",
-        ) from error
-    tell_once("nudenet", notice("nudenet", "NudeNet", "AGPL-3.0"))
-    return Path(nudenet.__file__).parent / "320n.onnx"
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -104,18 +104,15 @@ class NudeNetDetector:
 
     def __init__(self, name: str, params: Params, device: str | None = None) -> None:
         from conceptlib.detectors.adapters import _onnx
-        from conceptlib.detectors.adapters._licence import notice, tell_once
         from conceptlib.store.hashing import sha256_file
 
-        package = _import()
-        tell_once("nudenet", notice("nudenet", "NudeNet", "AGPL-3.0"))
+        path = network_file()
         self.name = name
         self.params = params
         self.labels = tuple(dict.fromkeys(params.concepts.values()))
         self.threshold = max(FLOOR, params.confidence)
-        path = Path(package.__file__).parent / "320n.onnx"
         self._weights = sha256_file(path)
-        self._network = package.NudeDetector(model_path=str(path))
+        self._network = _import().NudeDetector(model_path=str(path))
         self._network.onnx_session = _onnx.session(path, device, extra="nudenet")
 
     def lock(self) -> dict[str, Any]:
@@ -143,12 +140,25 @@ class NudeNetDetector:
         ).sorted()
 
 
+def network_file() -> Path:
+    """The network in NudeNet's package, a YOLOv8n as ONNX; the user is told its licence once.
+
+    Raises:
+        ConceptlibError: the package is missing.
+    """
+    from conceptlib.detectors.adapters._licence import notice, tell_once
+
+    package = _import()
+    tell_once("nudenet", notice("nudenet", "NudeNet", "AGPL-3.0"))
+    return Path(package.__file__).parent / "320n.onnx"
+
+
 def _import() -> Any:
     try:
         import nudenet
     except ImportError as error:
         raise ConceptlibError(
-            f"the nudenet detector cannot be imported: {error}",
+            f"NudeNet cannot be imported: {error}",
             hint="pip install 'conceptlib[nudenet]' (NudeNet is AGPL-3.0; that is why it is an extra)",
         ) from error
     return nudenet
