@@ -17,6 +17,7 @@ from conceptlib.concepts.builders import Job, Outcome
 from conceptlib.concepts.reuse import Earlier
 from conceptlib.concepts.shards import Block, Shards
 from conceptlib.concepts.sources import Item
+from conceptlib.concepts.sources.base import Slice
 from conceptlib.store import Artifact
 
 
@@ -134,10 +135,10 @@ class _Gathering:
 
     def add(self, item: Item) -> None:
         size = None
-        if isinstance(item.data, bytes):
+        if isinstance(item.data, (bytes, Slice)):
             if self._file is None:
                 self._file = self.spool.open("wb")
-            size = self._file.write(item.data)
+            size = self._file.write(item.data if isinstance(item.data, bytes) else item.data.read())
             item = replace(item, data=b"")
         elif isinstance(item.data, Path):
             item = replace(item, data=item.data.absolute())

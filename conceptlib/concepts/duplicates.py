@@ -1,9 +1,8 @@
 """Pictures that are there twice: the same file, or nearly the same picture, and that none is in train and in test.
 
 Exact copies have the same sha256. Near copies (another size, another compression, a small mark) have 64-bit perceptual
-hashes (pHash of the `imagehash` library, https://pypi.org/project/ImageHash: the signs of a picture's low DCT
-frequencies against their median) that differ in at most `max_distance` bits. Pictures that a chain of such pairs
-connects are one group. A picture of one flat colour has no frequencies: of those only exact copies count.
+hashes (`picture_hashes`) that differ in at most `max_distance` bits. Pictures that a chain of such pairs connects are
+one group. Of pictures of one flat colour only exact copies count.
 
 Pairs are found without comparing all with all: hashes that differ in r bits agree, in one of four 16-bit bands, up to
 r // 4 bits (pigeonhole; multi-index hashing, Norouzi et al., CVPR 2012, arXiv:1307.2982). Memory: about 30 bytes a
@@ -18,55 +17,35 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from conceptlib.concepts.images import Reject, decode
+from conceptlib.concepts.images import MAX_PIXELS, Reject, decode
+from conceptlib.concepts.picture_hashes import GAP, SIDE, Hashes, picture_hashes
 from conceptlib.concepts.sources.base import Item
+from conceptlib.concepts.world import Scene
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import sha256_bytes
 
 MAX_DISTANCE = 10
 _BLOCK = 1 << 21  # pairs looked at together
-_SIDE = 64
-_GAP = 1.0  # averaging alone, as a JPEG is read: low frequencies survive it, in a fifth of the time
-_FLAT = 2.0  # grey levels of standard deviation
-
-
-@dataclass(frozen=True)
-class Hashes:
-    """Two hashes of a picture: 64 bits of its bytes' sha256, and its perceptual hash (None for a flat picture)."""
-
-    exact: int
-    near: int | None
-
-
-def picture_hashes(image: Image.Image, sha256: str) -> Hashes:
-    """The hashes of a decoded picture whose bytes have this sha256."""
-    import imagehash
-
-    grey = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
-    if np.asarray(grey, np.float32).std() < _FLAT:
-        return Hashes(int(sha256[:16], 16), None)
-    bits = imagehash.phash(grey).hash  # which would make the same 32 x 32 greys of the picture again
-    return Hashes(int(sha256[:16], 16), int.from_bytes(np.packbits(bits).tobytes(), "big"))
 
 
 @dataclass(frozen=True)
 class HashItem:
     """An item's hashes and split; None for what is no picture. Can be pickled: runs in worker processes."""
 
-    max_pixels: int = 50_000_000
+    max_pixels: int = MAX_PIXELS
 
     def __call__(self, item: Item) -> tuple[str, Hashes | None]:
+        if item.hashes is not None:
+            return item.split, item.hashes
         try:
-            data = item.load(_SIDE)
-            limits: dict[str, Any] = {"min_side": 1, "max_pixels": self.max_pixels}
-            image = decode(data, resolution=_SIDE, resize="max-side", reducing_gap=_GAP, **limits)
+            data = item.load(SIDE)
+            limits: dict[str, Any] = {"min_side": 1, "max_pixels": self.max_pixels, "fresh": True}
+            image = decode(data, resolution=SIDE, resize="max-side", reducing_gap=GAP, **limits)
         except Reject:
             return item.split, None
-        if isinstance(data, Image.Image):
-            return item.split, picture_hashes(image, sha256_bytes(image.tobytes()))
-        return item.split, picture_hashes(image, item.content_sha256())
+        drawn = isinstance(item.data, Scene)
+        return item.split, picture_hashes(image, sha256_bytes(image.tobytes()) if drawn else item.content_sha256())
 
 
 def groups(hashes: Iterable[Hashes | None], max_distance: int) -> np.ndarray:

@@ -69,6 +69,7 @@ def decode(
     min_side: int = MIN_SIDE,
     max_pixels: int = MAX_PIXELS,
     reducing_gap: float = GAP,
+    fresh: bool = False,
 ) -> Image.Image:
     """An upright 8-bit sRGB picture of a file.
 
@@ -80,15 +81,17 @@ def decode(
         resolution, resize, buckets, reducing_gap: as for `resize_to`, which is applied.
         min_side: least width and height in pixels, before resizing.
         max_pixels: most pixels to decode; JPEGs (not progressive ones) count after the reduction that `resize` allows.
+        fresh: a decoded picture is nobody else's: it need not be copied, and may be what comes back.
 
     Raises:
         Reject: it cannot be shown, or is outside the limits.
     """
     if isinstance(data, Image.Image):
-        upright = _upright(data)  # never the caller's own picture
-        return resize_to(
-            _to_rgb(data.copy() if upright is data else upright), resolution, resize, buckets, reducing_gap
-        )
+        _check_size(data, min_side)
+        _limit(data, resolution, resize, buckets, max_pixels)
+        turned = upright(data)
+        turned = turned.copy() if turned is data and not fresh else turned
+        return resize_to(_to_rgb(turned), resolution, resize, buckets, reducing_gap)
     try:
         raw = data.read_bytes() if isinstance(data, Path) else data
     except FileNotFoundError as error:
@@ -105,12 +108,11 @@ def decode(
         except Exception as error:  # decoders raise nearly everything on hostile bytes
             raise Reject("unreadable", _first_line(error)) from error
         with image:
-            if min(image.size) < min_side:
-                raise Reject("tiny", f"{image.width}x{image.height} px; a side is below {min_side} px")
+            _check_size(image, min_side)
             _limit(image, resolution, resize, buckets, max_pixels)
             try:
                 image.load()
-                rgb = _to_rgb(_upright(image))
+                rgb = _to_rgb(upright(image))
             except Reject:
                 raise
             except Exception as error:
@@ -217,6 +219,11 @@ def encode(image: Image.Image, form: Format, quality: int = 95) -> bytes:
     return buffer.getvalue()
 
 
+def _check_size(image: Image.Image, min_side: int) -> None:
+    if min(image.size) < min_side:
+        raise Reject("tiny", f"{image.width}x{image.height} px; a side is below {min_side} px")
+
+
 def _limit(image: Image.Image, resolution: int | None, resize: Resize, buckets: Buckets, max_pixels: int) -> None:
     """Let a JPEG decode to no more than twice the size that is wanted, and refuse what would still be too large."""
     pixels = image.width * image.height
@@ -235,7 +242,7 @@ def _limit(image: Image.Image, resolution: int | None, resize: Resize, buckets: 
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Turned as EXIF says, `image` itself where it says nothing; a broken EXIF block turns nothing."""
     try:
         image.load()

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, BinaryIO
 
 from conceptlib.errors import ConceptlibError
 
@@ -113,6 +113,27 @@ def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> st
             if progress is not None:
                 progress(len(chunk))
     return hasher.hexdigest()
+
+
+class HashingWriter:
+    """Writes to a binary file and hashes what passes, so that it need not be held or read again.
+
+    `count` says how many bytes there were.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.count = 0
+        self._file, self._hasher = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        """All of `data`; returns its length."""
+        self._hasher.update(data)
+        self.count += len(data)
+        return self._file.write(data)
+
+    def sha256(self) -> str:
+        """64 hex digits of what was written so far."""
+        return self._hasher.hexdigest()
 
 
 def digest(obj: Any) -> str:

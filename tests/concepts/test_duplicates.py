@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conceptlib.concepts.build import build
-from conceptlib.concepts.duplicates import Hashes, groups, near_pairs, picture_hashes
+from conceptlib.concepts.duplicates import groups, near_pairs
+from conceptlib.concepts.picture_hashes import Hashes, picture_hashes
 from conceptlib.concepts.sources.base import split_of
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.errors import ConceptlibError

@@ -18,6 +18,7 @@ from conceptlib.concepts.blocks import BlockTask, BlockWork, block_tasks
 from conceptlib.concepts.builders import Outcome
 from conceptlib.concepts.shards import Shards
 from conceptlib.concepts.sources import Item
+from conceptlib.concepts.sources.base import Slice
 from conceptlib.concepts.tables import ImageTable, image_row
 
 LIMIT = 100  # bytes
@@ -150,11 +151,14 @@ def test_spools_hold_the_pictures_of_a_block_and_are_swept_after_a_stop(tmp_path
         Item("b", "train", tmp_path / "b.png"),
         Item("c", "train", b""),
         Item("d", "train", b"four"),
+        Item("e", "train", Slice(tmp_path / "many", 2, 4)),
     ]
+    (tmp_path / "many").write_bytes(b"1-five-6")
     shards = Shards(tmp_path / "parts", 2, exact=False)
     tasks = list(block_tasks(shards, items))
-    assert [item for task in tasks for item in task.rows()] == items
-    assert [task.spool.read_bytes() for task in tasks] == [b"one", b"four"]
+    given = [item for task in tasks for item in task.rows()]
+    assert given == [*items[:4], Item("e", "train", b"five")]
+    assert [task.spool.read_bytes() for task in tasks] == [b"one", b"four", b"five"]
     assert tasks[1].name == "train block 1 (c to d)"
     next(iter(block_tasks(shards, [])), None)
     assert not list(shards.folder.glob("*.spool"))

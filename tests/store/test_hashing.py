@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -90,6 +91,15 @@ def test_bytes_and_files_hash_alike(tmp_path_factory: pytest.TempPathFactory, da
     path = tmp_path_factory.getbasetemp() / "one.bin"
     path.write_bytes(data)
     assert hashing.sha256_file(path) == hashing.sha256_bytes(data) == hashlib.sha256(data).hexdigest()
+
+
+@given(st.lists(st.binary(max_size=50), max_size=6))
+def test_what_is_written_in_pieces_hashes_as_the_whole(pieces: list[bytes]) -> None:
+    file = io.BytesIO()
+    writer = hashing.HashingWriter(file)
+    assert [writer.write(piece) for piece in pieces] == [len(piece) for piece in pieces]
+    whole = b"".join(pieces)
+    assert (file.getvalue(), writer.count, writer.sha256()) == (whole, len(whole), hashlib.sha256(whole).hexdigest())
 
 
 def test_a_large_file_is_read_in_chunks_that_progress_hears(tmp_path: Path) -> None:

@@ -150,6 +150,7 @@ class Artist:
                 buckets=p.buckets or (),
                 min_side=p.min_side,
                 max_pixels=p.max_pixels,
+                fresh=True,
             )
         except Reject as reject:
             return Outcome(item.key, item.split, None, None, ({"reason": reject.reason, "detail": reject.detail},))
@@ -219,6 +220,8 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
     params = spec.params
     if not isinstance(params, Params):
         raise TypeError(f"icd.Params expected, not {type(params).__name__}")
+    world = params.source == "world" and source is None
+    duplicates = params.duplicates or ("off" if world else "train")
     opened = open_source(
         params.source if source is None else source,
         seed=spec.seed,
@@ -229,8 +232,8 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
         split=params.source_split,
         subset=params.source_subset,
         missing_captions=params.missing_captions,
+        hashed=duplicates != "off",
     )
-    world = params.source == "world" and source is None
     resolution = params.resolution or (SIZE if world else 512)
     for name in ("rate", "count"):
         _check_concepts(name, getattr(params, name), spec.concepts)
@@ -261,7 +264,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
         lock,
         recipe=lock | {"seed": spec.seed, "concepts": list(spec.concepts), "params": how},
         caption=captioner.rows if captioner else None,
-        duplicates=params.duplicates or ("off" if world else "train"),
+        duplicates=duplicates,
         max_distance=params.max_distance,
     )
 

@@ -52,6 +52,7 @@ def open_source(
     split: str = "train",
     subset: str | None = None,
     missing_captions: str = "skip",
+    hashed: bool = False,
 ) -> Source:
     """The source that `ref` names.
 
@@ -67,12 +68,13 @@ def open_source(
             the usual ones.
         split, subset: of a dataset.
         missing_captions: "skip" rejects pictures without a caption; anything else gives them none.
+        hashed: whether copies will be looked for: pictures that come decoded are then hashed while they are at hand.
 
     Raises:
         ConceptlibError: there is no such thing, or it holds no pictures.
     """
     if not isinstance(ref, str):
-        return IterableSource(ref, rows, test_share, image_column, caption_column, missing_captions)
+        return IterableSource(ref, rows, test_share, image_column, caption_column, missing_captions, hashed)
     if ref == "world":
         return WorldSource(seed, WORLD_ROWS if rows is None else rows, test_share)
     path = Path(ref).expanduser()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from PIL import Image
 
 from conceptlib.concepts import world
 from conceptlib.concepts.images import SUFFIXES, Reject
+from conceptlib.concepts.picture_hashes import Hashes
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import digest, sha256_bytes, sha256_file
 
@@ -24,33 +25,73 @@ MAX_FILE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Encoded bytes of one picture in a file of many, on this machine: `length` of them from `start`. Whoever draws the
+    picture reads them, so that a worker is not sent them.
+
+    Args:
+        pixels: mode and size (width, height) where the bytes are a header and then plain pixels, as in a PPM file.
+        owner: what removes the file once nobody holds it; a worker's copy has none.
+    """
+
+    path: Path
+    start: int
+    length: int
+    pixels: tuple[str, tuple[int, int]] | None = None
+    owner: Any = field(default=None, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Slice, (self.path, self.start, self.length, self.pixels)
+
+    def load(self) -> bytes | Image.Image:
+        """What `images.decode` takes; plain pixels need no decoder. Raises `OSError`."""
+        if self.pixels is None:
+            return self.read()
+        mode, size = self.pixels
+        return Image.frombuffer(mode, size, self._last(size[0] * size[1] * len(mode)), "raw", mode, 0, 1)
+
+    def _last(self, count: int) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.start + self.length - count)
+            return file.read(count)
+
+    def read(self) -> bytes:
+        """All of them. Raises `OSError`."""
+        return self._last(self.length)
+
+
+@dataclass(frozen=True)
 class Item:
     """One row of a source, before its picture is loaded.
 
     Args:
         key: the row's name, unique in its source; what its random streams and its split depend on.
         split: "train" or "test".
-        data: encoded bytes, a file, a scene of the world, or why there is no picture.
+        data: encoded bytes, a file or a part of one, a scene of the world, or why there is no picture.
         caption: None if there is none.
         seed: the row's number in the world; None for pictures that were not made from a seed.
         labels: the world's words by attribute; None for other sources.
         machine_caption: the caption is a captioner's, not the source's.
         sha256: of the encoded bytes or the file, where the source has hashed it already; `content_sha256` tells it.
+        hashes: what copies of it are found by, where the source has seen its pixels already.
     """
 
     key: str
     split: str
-    data: bytes | Path | world.Scene | Reject
+    data: bytes | Path | Slice | world.Scene | Reject
     caption: str | None = None
     seed: int | None = None
     labels: dict[str, str] | None = None
     machine_caption: bool = False
     sha256: str | None = None
+    hashes: Hashes | None = None
 
     def load(self, size: int) -> bytes | Path | Image.Image:
-        """What `images.decode` takes; a scene is drawn at `size` px. Raises `Reject`."""
+        """What `images.decode` takes, a picture `fresh`; a scene is drawn at `size` px. Raises `Reject`."""
         if isinstance(self.data, Reject):
             raise self.data
+        if isinstance(self.data, Slice):
+            return self.data.load()
         return world.render(self.data, size) if isinstance(self.data, world.Scene) else self.data
 
     def content_sha256(self) -> str:
@@ -59,6 +100,8 @@ class Item:
             return self.sha256
         if isinstance(self.data, bytes):
             return sha256_bytes(self.data)
+        if isinstance(self.data, Slice):
+            return sha256_bytes(self.data.read())
         if isinstance(self.data, Path):
             return sha256_file(self.data)
         raise TypeError(f"no encoded picture: {type(self.data).__name__}")

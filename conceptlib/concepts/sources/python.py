@@ -4,22 +4,27 @@
 
 What it yields is spooled to temporary files first, one row at a time: a generator can be read once, but the
 lock (a hash of all it yielded, in order) must be known before the build starts, and a build may read its source twice.
-Files and encoded bytes lie there as they are, pixels uncompressed (three bytes each), so that none is coded twice.
+Files and encoded bytes lie there as they are, pixels uncompressed (three bytes each), so that none is coded twice; a
+picture that was opened from a file is turned upright as the file would be.
 The same rows again are the same dataset; a stopped build goes on when the same rows come again.
 """
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-from conceptlib.concepts.images import Reject
-from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, caption_in, captioned, split_of
+from PIL import Image
+
+from conceptlib.concepts.images import MAX_PIXELS, Reject, upright
+from conceptlib.concepts.picture_hashes import Hashes, small_hashes
+from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Slice, caption_in, captioned, split_of
 from conceptlib.errors import ConceptlibError
-from conceptlib.store.hashing import digest, sha256_bytes
+from conceptlib.store.hashing import HashingWriter, digest, sha256_bytes
 
 _KEYS = ("image_id", "key", "__key__", "id")
 
@@ -33,7 +38,7 @@ class IterableSource:
             an image. An image is a PIL picture, encoded bytes, a path, a uint8 array (height, width, 3), or a
             `datasets` dict of bytes and path. Without a key a row has its number.
         limit: rows to read at most; None for all. An endless iterable needs one.
-        test_share, image_column, caption_column, missing_captions: see `open_source`.
+        test_share, image_column, caption_column, missing_captions, hashed: see `open_source`.
 
     Raises:
         ConceptlibError: a row of another shape (with its number), a key that came before, or no rows.
@@ -49,10 +54,11 @@ class IterableSource:
         image_column: str | None,
         caption_column: str | None,
         missing_captions: str,
+        hashed: bool = False,
     ) -> None:
-        self.test_share, self.missing_captions = test_share, missing_captions
+        self.test_share, self.missing_captions, self.hashed = test_share, missing_captions, hashed
         self.image_column, self.caption_column = image_column, caption_column
-        self._folder = tempfile.TemporaryDirectory(prefix="conceptlib-rows-")  # removed with this object
+        self._folder = tempfile.TemporaryDirectory(prefix="conceptlib-rows-")  # removed with this object and its items
         self._rows = Path(self._folder.name) / "rows.parquet"
         self._pictures = Path(self._folder.name) / "pictures"  # their bytes, end to end
         self.total: int | None = 0
@@ -69,38 +75,59 @@ class IterableSource:
     def items(self) -> Iterator[Item]:
         from conceptlib.concepts.tables import ImageTable
 
-        with self._pictures.open("rb") as pictures:
-            for row in ImageTable.shard_rows(self._rows):
-                data = pictures.read(row["length"]) or Reject("missing-file", row["missing"])
-                split = split_of(row["image_id"], self.test_share)
-                item = Item(row["image_id"], split, data, row["caption"], sha256=row["image_sha256"])
-                yield captioned(item, self.missing_captions)
+        start = 0
+        for row in ImageTable.shard_rows(self._rows):
+            pixels = (row["mode"], (row["width"], row["height"])) if row["mode"] else None
+            data: Slice | Reject = Slice(self._pictures, start, row["length"], pixels, self._folder)
+            start += row["length"]
+            if not row["length"]:
+                data = Reject("missing-file", row["missing"])
+            hashes = Hashes(row["exact"], row["near"]) if row["exact"] is not None else None
+            split = split_of(row["image_id"], self.test_share)
+            item = Item(row["image_id"], split, data, row["caption"], sha256=row["image_sha256"], hashes=hashes)
+            yield captioned(item, self.missing_captions)
 
     def _write(self, rows: Iterable[Any]) -> str:
         import pyarrow as pa
 
         from conceptlib.concepts.tables import ShardWriter
 
-        texts = dict.fromkeys(("image_id", "caption", "image_sha256", "missing"), pa.string())
-        schema = pa.schema({**texts, "length": pa.int64()})
+        texts = dict.fromkeys(("image_id", "caption", "image_sha256", "missing", "mode"), pa.string())
+        numbers = {"length": pa.int64(), "width": pa.int32(), "height": pa.int32()}
+        schema = pa.schema({**texts, **numbers, "exact": pa.uint64(), "near": pa.uint64()})
         running, seen = "", set[bytes]()
         with ShardWriter(self._rows, schema) as shard, self._pictures.open("wb") as pictures:
             for number, given in enumerate(rows):
                 where = f"row {number} of the iterable"
                 key, image, caption = self._parts(given, number, where)
-                data = _encoded(image, where)
                 short = bytes.fromhex(sha256_bytes(key.encode())[:16])
                 if short in seen:
                     raise ConceptlibError(f"the key {key!r} came before", where=where, hint="keys are unique")
                 seen.add(short)
-                content, missing = (b"", data.detail) if isinstance(data, Reject) else (data, "")
-                sha256 = sha256_bytes(content)
-                pictures.write(content)
-                told = {"caption": caption, "image_sha256": sha256, "missing": missing}
-                shard.add({"image_id": key, "length": len(content), **told})
-                running = digest([running, key, sha256, caption])
+                told = self._spool(image, where, pictures)
+                shard.add({"image_id": key, "caption": caption, **told})
+                running = digest([running, key, told["image_sha256"], caption])
             self.total = shard.count
         return running
+
+    def _spool(self, image: Any, where: str, pictures: BinaryIO) -> dict[str, Any]:
+        """Append a picture to the spool: a file and given bytes as they are, plain pixels as PPM, others as PNG."""
+        content = HashingWriter(pictures)
+        told: dict[str, Any] = {"missing": ""}
+        given = _given(image, where)
+        if isinstance(given, Reject):
+            told["missing"] = given.detail
+        elif isinstance(given, bytes):
+            content.write(given)
+        elif given.mode in ("RGB", "L") and not given.info.keys() & {"icc_profile", "transparency"}:
+            # As they are: to compress and to read a PNG takes longer than all that a build does to the picture.
+            given.save(cast(BinaryIO, content), "PPM")  # of a file it needs `write`
+            told |= {"mode": given.mode, "width": given.width, "height": given.height}
+            if self.hashed and given.width * given.height <= MAX_PIXELS:
+                told |= vars(small_hashes(given if given.mode == "RGB" else given.convert("RGB"), content.sha256()))
+        else:
+            content.write(_png(given))
+        return told | {"image_sha256": content.sha256(), "length": content.count}
 
     def _parts(self, given: Any, number: int, where: str) -> tuple[str, Any, str | None]:
         key = f"row-{number:08d}"
@@ -119,12 +146,8 @@ class IterableSource:
         return key, given, None
 
 
-def _encoded(image: Any, where: str) -> bytes | Reject:
-    """A picture's encoded bytes: a file's and given ones as they are, plain pixels as PPM, others as PNG."""
-    import io
-
-    from PIL import Image
-
+def _given(image: Any, where: str) -> Image.Image | bytes | Reject:
+    """A row's picture: upright pixels, or a file's or the given encoded bytes."""
     if isinstance(image, Mapping):
         image = image.get("bytes") or image.get("path")
     if isinstance(image, (bytes, bytearray)):
@@ -149,13 +172,14 @@ def _encoded(image: Any, where: str) -> bytes | Reject:
             where=where,
             hint="PIL, bytes, a path or a uint8 array",
         )
+    return upright(image)
+
+
+def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    if image.mode in ("RGB", "L") and not image.info.keys() & {"icc_profile", "transparency"}:
-        # As they are: to compress and to read a PNG three times takes longer than all that a build does to the picture.
-        image.save(buffer, "PPM")
-        return buffer.getvalue()
     try:
         image.save(buffer, "PNG", compress_level=1)
     except OSError:  # modes that PNG does not know: CMYK, YCbCr, F
+        buffer = io.BytesIO()
         image.convert("RGB").save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
 import conceptlib
+from conceptlib.concepts.duplicates import HashItem
 from conceptlib.concepts.images import Reject, decode
 from conceptlib.concepts.sources import Item, open_source
+from conceptlib.concepts.sources.base import Slice
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import Store
@@ -47,7 +53,7 @@ def test_every_shape_of_row(tmp_path: Path) -> None:
     assert [item.key for item in found] == ["row-00000000", "k", "7", *(f"row-{k:08d}" for k in range(3, 7))]
     assert [item.caption for item in found] == ["eine Überschrift", "first", "p", "from a file", None, None, None]
     for item in found[:6]:
-        assert np.array_equal(np.asarray(decode(item.data)), np.asarray(image))  # type: ignore[arg-type]
+        assert np.array_equal(np.asarray(decode(item.load(64))), np.asarray(image))
     skipped = [item.data for item in read(rows)]
     assert [d.reason for d in skipped if isinstance(d, Reject)] == ["no-caption"] * 3
     named = read([{"pixels": image, "title": "t"}], image_column="pixels", caption_column="title")
@@ -122,7 +128,10 @@ def test_pixels_come_back_as_they_were(mode: str) -> None:
     image = image if mode == "I;16" else noise(1).convert(mode)
     (item,) = read([(image, "x")])
     assert decode(item.load(64)).tobytes() == decode(image).tobytes()
-    assert item.content_sha256() == sha256_bytes(item.data)  # type: ignore[arg-type]
+    assert isinstance(item.data, Slice)
+    data = item.data.read()  # the file that others would be sent
+    assert decode(data).tobytes() == decode(image).tobytes() and item.content_sha256() == sha256_bytes(data)
+    assert dataclasses.replace(item, sha256=None).content_sha256() == sha256_bytes(data)
 
 
 def test_a_colour_profile_survives() -> None:
@@ -132,5 +141,65 @@ def test_a_colour_profile_survives() -> None:
     image = noise(2)
     image.info["icc_profile"] = profile
     (item,) = read([(image, "x")])
-    with Image.open(io.BytesIO(item.data)) as kept:  # type: ignore[arg-type]
+    data = item.load(64)
+    assert isinstance(data, bytes)
+    with Image.open(io.BytesIO(data)) as kept:
         assert kept.info["icc_profile"] == profile
+
+
+def test_a_picture_that_was_opened_from_a_file_is_turned_as_the_file_is() -> None:
+    image = Image.new("RGB", (64, 32), "red")
+    image.paste("blue", (0, 0, 16, 32))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif, quality=95)
+    opened = Image.open(io.BytesIO(buffer.getvalue()))
+    rows = [buffer.getvalue(), opened, opened.convert("RGB"), opened.convert("CMYK"), np.asarray(opened)]
+    file, *others, array = (decode(item.load(64)) for item in read(rows, missing_captions="keep"))
+    assert file.size == (32, 64) and [picture.size for picture in others] == [(32, 64)] * 3
+    assert others[0].tobytes() == others[1].tobytes() == file.tobytes()
+    assert array.size == (64, 32)  # pixels say nothing about which side is up
+    assert opened.size == (64, 32)  # the caller's own
+
+
+@given(
+    width=st.integers(1, 200),
+    height=st.integers(1, 200),
+    mode=st.sampled_from(["RGB", "L", "RGBA", "CMYK", "1"]),
+    seed=st.integers(0, 99),
+)
+@example(width=640, height=480, mode="RGB", seed=0)
+@example(width=640, height=480, mode="L", seed=0)
+@example(width=40, height=40, mode="RGB", seed=-1)
+def test_pixels_have_the_hashes_of_their_bytes(width: int, height: int, mode: str, seed: int) -> None:
+    image = Image.new("RGB", (40, 40), "red") if seed < 0 else noise(seed)
+    image = image.resize((width, height)).convert(mode)
+    (item,) = read([(image, "x")], hashed=True)
+    assert (item.hashes is not None) == (mode in ("RGB", "L"))
+    assert HashItem()(item) == HashItem()(dataclasses.replace(item, hashes=None))
+    (other,) = read([(image, "x")])
+    assert other.hashes is None and other.load(64) == item.load(64)
+
+
+def test_the_limits_of_size_hold_for_decoded_pictures_too() -> None:
+    rows = [(noise(0), "a"), (noise(1).resize((20, 15)), "b"), (noise(2).resize((300, 300)), "c")]
+    options = ["resolution=64", "min_side=16", "max_pixels=50000"]
+    found = conceptlib.build("icd-qr", source=rows, overrides=options, workers=1)
+    assert found.info["rejects"] == {"tiny": 1, "too-large": 1} and found.info["written"] == 1
+
+
+def test_copies_are_found_among_decoded_pictures_encoded_ones_and_files(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    noise(1).save(buffer, "PNG")
+    noise(1).resize((320, 240)).save(tmp_path / "a.jpg")
+    rows = [(noise(1), "a"), (buffer.getvalue(), "b"), (tmp_path / "a.jpg", "c"), (noise(2), "d"), (noise(2), "e")]
+    options = ["resolution=64", "duplicates=drop"]
+    found = conceptlib.build("icd-qr", source=rows, overrides=options, workers=1)
+    assert found.info["rejects"] == {"duplicate": 3} and found.info["duplicates"]["groups"] == 2
+
+
+def test_a_worker_is_told_where_a_picture_lies() -> None:
+    (item,) = read([(noise(0).resize((800, 600)), "x")])
+    sent = pickle.dumps(item)
+    assert len(sent) < 1000 and pickle.loads(sent).load(64) == item.load(64)

@@ -1,0 +1,45 @@
+"""What copies of a picture are found by: the sha256 of its bytes, and a perceptual hash that near copies share.
+
+The perceptual hash is the pHash of the `imagehash` library (https://pypi.org/project/ImageHash): 64 signs of the low
+DCT frequencies against their median. A picture of one flat colour has no frequencies, and no such hash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from conceptlib.concepts.images import resize_to
+
+SIDE = 64
+"""Pixels of the longer side at which a picture is hashed."""
+GAP = 1.0
+"""`reducing_gap` on the way there: averaging alone, as a JPEG is read. Low frequencies survive it, in a fifth of the
+time."""
+_FLAT = 2.0  # grey levels of standard deviation
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """Two hashes of a picture: 64 bits of its bytes' sha256, and its perceptual hash (None for a flat picture)."""
+
+    exact: int
+    near: int | None
+
+
+def picture_hashes(image: Image.Image, sha256: str) -> Hashes:
+    """The hashes of a decoded picture whose bytes have this sha256."""
+    import imagehash
+
+    grey = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
+    if np.asarray(grey, np.float32).std() < _FLAT:
+        return Hashes(int(sha256[:16], 16), None)
+    bits = imagehash.phash(grey).hash  # which would make the same 32 x 32 greys of the picture again
+    return Hashes(int(sha256[:16], 16), int.from_bytes(np.packbits(bits).tobytes(), "big"))
+
+
+def small_hashes(image: Image.Image, sha256: str) -> Hashes:
+    """The hashes of an RGB picture of any size, as they are found in its bytes, which have this sha256."""
+    return picture_hashes(resize_to(image, SIDE, "max-side", reducing_gap=GAP), sha256)
