@@ -187,15 +187,16 @@ def homography(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 def _transformed(
     masks: Sequence[Image.Image], size: tuple[int, int], method: Image.Transform, coefficients: tuple[float, ...]
 ) -> list[Image.Image]:
-    """Masks of one size, each transformed alike: several at once, as the bands of a picture, in little more time than
-    one. CMYK because Pillow treats its four bands alike.
+    """Masks of one size, each transformed alike: three or four at once, as the bands of a picture, in the time of
+    two and a half. CMYK because Pillow treats its four bands alike.
     """
     out: list[Image.Image] = []
     for start in range(0, len(masks), 4):
         bands = list(masks[start : start + 4])
-        whole = bands[0] if len(bands) == 1 else Image.merge("CMYK", bands + [bands[0]] * (4 - len(bands)))
-        turned = whole.transform(size, method, coefficients, Image.Resampling.BILINEAR)
-        out += [turned] if len(bands) == 1 else turned.split()[: len(bands)]
+        together = len(bands) > 2
+        whole = [Image.merge("CMYK", bands + [bands[0]] * (4 - len(bands)))] if together else bands
+        turned = [one.transform(size, method, coefficients, Image.Resampling.BILINEAR) for one in whole]
+        out += turned[0].split()[: len(bands)] if together else turned
     return out
 
 

@@ -115,12 +115,14 @@ MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", 
 
 def needs_shaping(text: str) -> bool:
     """Whether the letters must be joined, stacked or reordered: Hebrew to Thai, with everything Indic between."""
-    return any(0x590 <= ord(letter) <= 0x109F or 0x1780 <= ord(letter) <= 0x17FF for letter in text)
+    return not text.isascii() and any(
+        0x590 <= ord(letter) <= 0x109F or 0x1780 <= ord(letter) <= 0x17FF for letter in text
+    )
 
 
 def right_to_left(text: str) -> bool:
     """Whether the words of a line run from right to left."""
-    return any(0x590 <= ord(letter) <= 0x8FF for letter in text)
+    return not text.isascii() and any(0x590 <= ord(letter) <= 0x8FF for letter in text)
 
 
 def made_up(rng: np.random.Generator, script: str, has: Container[int] | None = None) -> str:

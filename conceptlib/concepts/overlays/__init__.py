@@ -145,8 +145,8 @@ def polygon_area(polygon: np.ndarray) -> float:
     """Area of a simple polygon (n, 2), in square pixels; 0 below three points."""
     if len(polygon) < 3:
         return 0.0
-    x, y = polygon.astype(np.float64).T
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+    points = polygon.tolist()  # few: numbers are faster than arrays of them
+    return abs(sum(a[0] * b[1] - a[1] * b[0] for a, b in zip(points, [*points[1:], points[0]], strict=True))) / 2
 
 
 def clip_polygon(polygon: np.ndarray, size: tuple[int, int]) -> np.ndarray:

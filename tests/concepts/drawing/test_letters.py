@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw
 
 from conceptlib.concepts.drawing.emblems import EMBLEMS, emblem
 from conceptlib.concepts.drawing.fonts import own
-from conceptlib.concepts.drawing.letters import Box, Piece, fitted, join, set_column, set_lines, wobbler
+from conceptlib.concepts.drawing.letters import Box, Piece, fitted, glyphs, join, set_column, set_lines, wobbler
 
 WORD = st.text(alphabet="abcdefghijklmnopqrstuvwxyzABCDEFGHIJ0123456789!?", min_size=1, max_size=8)
 LINES = st.lists(st.lists(WORD, min_size=1, max_size=4).map(" ".join), min_size=1, max_size=3)
@@ -102,6 +103,20 @@ def test_words_run_from_right_to_left_where_the_script_does() -> None:
     first, second = of(set_lines([text], font or own(), 30), "word")
     assert [first.text, second.text] == text.split()
     assert (first.xyxy[0] > second.xyxy[0]) == (font is not None)
+
+
+@given(text=st.text("aAgjQ.-/é ", max_size=8), size=st.floats(4, 90), edge=st.integers(0, 5))
+def test_letters_are_those_that_imagedraw_writes(text: str, size: float, edge: int) -> None:
+    face = own().at(size, text)
+    canvas = Image.new("L", (1200, 300))
+    ImageDraw.Draw(canvas).text((100, 150), text, fill=255, font=face, anchor="ls", stroke_width=edge)
+    mask, x, y, pen = glyphs(text, own(), size, edge)
+    assert pen == face.getlength(text)
+    ink = canvas.getbbox()
+    if ink is None:
+        assert mask.size == (0, 0)
+    else:
+        assert (100 + x, 150 + y) == ink[:2] and mask.tobytes() == canvas.crop(ink).tobytes()
 
 
 def test_nothing_to_be_seen_is_refused() -> None:
