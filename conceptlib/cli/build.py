@@ -27,7 +27,7 @@ def cli(name: str, overrides: tuple[str, ...], workers: int | None, engine: str,
       conceptlib build icd-qr
       conceptlib build icd-qr rows=500 rate=0.3
       conceptlib build icd-qr source=my-photos/                # captions: metadata.jsonl, metadata.csv or NAME.txt
-      conceptlib build icd-qr source=org/name caption_column=text qr.version=[1,4]
+      conceptlib build icd-qr source=org/name caption_column=text 'qr.version=[1,4]'
       conceptlib build i2p source=i2p.csv                      # or .parquet, or ORG/NAME; by default from the Hub
       conceptlib build 'i2p@nudity>50'                         # a category, or any SQL condition
       conceptlib build icd-qr source=shards/ resize=buckets    # WebDataset tars; also a .zip or .parquet file

@@ -27,6 +27,7 @@ from conceptlib.concepts.prompts.table import is_prompts
 from conceptlib.concepts.reuse import Earlier, Recorded, find_earlier, recipe_digest
 from conceptlib.concepts.shards import Shards
 from conceptlib.concepts.sources import Item
+from conceptlib.concepts.sources.base import variants
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.concepts.workers import count_workers, outcomes
 from conceptlib.engines import engine as find_engine
@@ -202,7 +203,7 @@ class _Build:
             rows = earlier.rows(rows)
         if self.job.caption is not None:
             rows = self.job.caption(rows)
-        workers = count_workers(self.workers, (self.job.source.total or 0) - shards.read)
+        workers = count_workers(self.workers, self.job.total - shards.read)
         try:
             for outcome in outcomes(rows, draw, workers):
                 shards.add(outcome)
@@ -229,17 +230,21 @@ class _Build:
         return reused
 
     def _tell(self, shards: Shards) -> None:
-        total = self.job.source.total or 0
+        total = self.job.total
         if self.progress is not None:
             self.progress("build", shards.read, max(total, shards.read) if total else 0)
 
     def _without_duplicates(self) -> tuple[Iterable[Item], Any]:
-        """The source's items as the policy for duplicates wants them, and the plan; the source is read once for it."""
+        """The rows as the policy for duplicates wants them, and the plan; the source is read once for it."""
         job = self.job
-        if job.duplicates == "off":
-            return job.source.items(), None
+        plan = None if job.duplicates == "off" else self._plan()
+        items = job.source.items() if plan is None else plan.apply(job.source.items())
+        return variants(items, job.variants), plan
+
+    def _plan(self) -> Any:
         from conceptlib.concepts.duplicates import HashItem, Plan
 
+        job = self.job
         total = job.source.total or 0
 
         def hashed() -> Iterator[Any]:
@@ -249,8 +254,7 @@ class _Build:
                     self.progress("compare", count, max(total, count) if total else 0)
                 yield one
 
-        plan = Plan.of(hashed(), job.duplicates, job.max_distance)
-        return plan.apply(job.source.items()), plan
+        return Plan.of(hashed(), job.duplicates, job.max_distance)
 
     def _nothing(self, shards: Shards) -> ConceptlibError:
         """Why no row was written; there is nothing worth going on from."""

@@ -57,9 +57,13 @@ class Captioner:
 
     def rows(self, rows: Iterable[Item | Outcome]) -> Iterator[Item | Outcome]:
         """The rows, with a caption where there was none; what is no picture passes as it is."""
+        last: Item | None = None  # variants of one picture follow each other
         for row in rows:
             if isinstance(row, Outcome) or row.caption or isinstance(row.data, Reject):
                 yield row
+                continue
+            if last is not None and row.data is last.data:
+                yield replace(row, caption=last.caption, machine_caption=last.machine_caption)
                 continue
             try:
                 image = decode(row.load(512), resolution=512, resize="max-side", min_side=1, max_pixels=self.max_pixels)
@@ -67,7 +71,8 @@ class Captioner:
                 yield row  # whoever draws it says why
                 continue
             caption = self.caption(image)
-            yield replace(row, caption=caption or None, machine_caption=bool(caption))
+            last = replace(row, caption=caption or None, machine_caption=bool(caption))
+            yield last
 
     def caption(self, image: Any) -> str:
         """The model's caption of an RGB picture."""

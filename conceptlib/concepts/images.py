@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -35,8 +36,31 @@ GAP = 3.0
 """How many times its final size a picture is averaged down to before Lanczos: Pillow calls it indistinguishable."""
 
 Resize = Literal["fit", "crop", "pad", "max-side", "buckets", "none"]
+SQUARE = ("fit", "crop")
+"""Ways of resizing that cut a square out of the picture."""
 Buckets = tuple[tuple[int, int], ...]
 Format = Literal["jpeg", "png", "webp"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part of a picture that is used in its stead.
+
+    Args:
+        share: its side, of the largest that fits: above 0, at most 1.
+        x, y: where it lies in the room that is left, 0 (left, top) to 1 (right, bottom).
+    """
+
+    share: float
+    x: float
+    y: float
+
+    def of(self, image: Image.Image, square: bool) -> Image.Image:
+        """That part, in whole pixels: a square, or of the picture's own shape."""
+        whole = (min(image.size),) * 2 if square else image.size
+        width, height = (max(1, round(self.share * side)) for side in whole)
+        left, top = round(self.x * (image.width - width)), round(self.y * (image.height - height))
+        return image.crop((left, top, left + width, top + height))
 
 
 class Reject(Exception):
@@ -70,6 +94,7 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     reducing_gap: float = GAP,
     fresh: bool = False,
+    cut: Cut | None = None,
 ) -> Image.Image:
     """An upright 8-bit sRGB picture of a file.
 
@@ -82,6 +107,7 @@ def decode(
         min_side: least width and height in pixels, before resizing.
         max_pixels: most pixels to decode; JPEGs (not progressive ones) count after the reduction that `resize` allows.
         fresh: a decoded picture is nobody else's: it need not be copied, and may be what comes back.
+        cut: the part that is used; `resize` then does with it as with a picture.
 
     Raises:
         Reject: it cannot be shown, or is outside the limits.
@@ -90,8 +116,8 @@ def decode(
         _check_size(data, min_side)
         _limit(data, resolution, resize, buckets, max_pixels)
         turned = upright(data)
-        turned = turned.copy() if turned is data and not fresh else turned
-        return resize_to(_to_rgb(turned), resolution, resize, buckets, reducing_gap)
+        rgb = _to_rgb(turned.copy() if turned is data and not fresh else turned)
+        return resize_to(cut.of(rgb, resize in SQUARE) if cut else rgb, resolution, resize, buckets, reducing_gap)
     try:
         raw = data.read_bytes() if isinstance(data, Path) else data
     except FileNotFoundError as error:
@@ -109,7 +135,7 @@ def decode(
             raise Reject("unreadable", _first_line(error)) from error
         with image:
             _check_size(image, min_side)
-            _limit(image, resolution, resize, buckets, max_pixels)
+            _limit(image, resolution, resize, buckets, max_pixels, cut.share if cut else 1.0)
             try:
                 image.load()
                 rgb = _to_rgb(upright(image))
@@ -119,7 +145,7 @@ def decode(
                 text = _first_line(error)
                 early = "truncated" in text or "end of file" in text.lower() or isinstance(error, EOFError)
                 raise Reject("truncated" if early else "damaged", text) from error
-    return resize_to(rgb, resolution, resize, buckets, reducing_gap)
+    return resize_to(cut.of(rgb, resize in SQUARE) if cut else rgb, resolution, resize, buckets, reducing_gap)
 
 
 def resize_to(
@@ -224,8 +250,18 @@ def _check_size(image: Image.Image, min_side: int) -> None:
         raise Reject("tiny", f"{image.width}x{image.height} px; a side is below {min_side} px")
 
 
-def _limit(image: Image.Image, resolution: int | None, resize: Resize, buckets: Buckets, max_pixels: int) -> None:
-    """Let a JPEG decode to no more than twice the size that is wanted, and refuse what would still be too large."""
+def _limit(
+    image: Image.Image,
+    resolution: int | None,
+    resize: Resize,
+    buckets: Buckets,
+    max_pixels: int,
+    share: float = 1.0,
+) -> None:
+    """Let a JPEG decode to no more than twice the size that is wanted, and refuse what would still be too large.
+
+    share: of the picture's side that is used.
+    """
     pixels = image.width * image.height
     progressive = bool(image.info.get("progressive") or image.info.get("progression"))
     drafts = image.format in ("JPEG", "MPO") and not progressive and pixels <= MAX_DRAFT_PIXELS
@@ -233,7 +269,7 @@ def _limit(image: Image.Image, resolution: int | None, resize: Resize, buckets: 
         wanted, side = resolution, max(image.size) if resize in ("pad", "max-side") else min(image.size)
         if resize == "buckets":  # which one is known when the picture is upright; the longest side is enough for any
             wanted = max(max(bucket) for bucket in buckets or default_buckets(resolution))
-        scale = min(1.0, 2 * wanted / side)
+        scale = min(1.0, 2 * wanted / (share * side))
         image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
         pixels = image.width * image.height
     if pixels > max_pixels:

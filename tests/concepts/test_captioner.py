@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +89,18 @@ def test_captions_are_not_made_twice(photos: Path, blip: Path, monkeypatch: pyte
     more = captions(photos, blip)
     assert {k: v for k, v in more.items() if k in found} == found and more["5.png"] == "new"
     assert Store().list("dataset")[-1].info["captions"] == {"machine": 5, "source": 1}
+
+
+def test_a_picture_is_captioned_once_for_all_its_variants(
+    photos: Path, blip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(Captioner, "caption", lambda self, image: seen.append(image) or f"caption {len(seen)}")
+    found = captions(photos, blip, None, "variants=3")
+    assert len(found) == 18 and len(seen) == 5
+    for k in range(6):
+        assert len({found[key] for key in (f"{k}.png", f"{k}~1.png", f"{k}~2.png")}) == 1
+    assert len(set(found.values())) == 6
 
 
 def test_other_weights_are_another_lock(photos: Path, blip: Path, tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ class Job:
         caption: puts captions to items that have none (and passes outcomes on), in the build's own process.
         duplicates: what happens to pictures that are alike, see `concepts.duplicates`.
         max_distance: bits in which the perceptual hashes of such pictures may differ.
+        variants: rows that each of the source's gives, see `sources.base.variants`.
     """
 
     source: Source
@@ -83,6 +84,12 @@ class Job:
     caption: Callable[[Iterable[Item | Outcome]], Iterator[Item | Outcome]] | None = None
     duplicates: DuplicatePolicy = "off"
     max_distance: int = 4
+    variants: int = 1
+
+    @property
+    def total(self) -> int:
+        """Rows in all, rejected ones included; 0 if nobody knows."""
+        return (self.source.total or 0) * self.variants
 
 
 class HasLock(Protocol):

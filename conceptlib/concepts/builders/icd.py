@@ -24,7 +24,7 @@ from pydantic import Field
 from conceptlib.concepts.builders import Job, Outcome
 from conceptlib.concepts.builders._icd_ranges import QrRanges, TextRanges, WatermarkRanges
 from conceptlib.errors import ConceptlibError, did_you_mean
-from conceptlib.specs.params import Fraction, IntRange, PositiveInt, within
+from conceptlib.specs.params import FloatRange, Fraction, IntRange, PositiveInt, within
 from conceptlib.specs.params import Params as BaseParams
 from conceptlib.specs.registry import OVERLAYS
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from conceptlib.concepts.drawing.fonts import Font
+    from conceptlib.concepts.images import Cut
     from conceptlib.concepts.overlays import Mark
     from conceptlib.concepts.sources import Item
     from conceptlib.specs.schema import DatasetSpec
@@ -49,7 +50,7 @@ Side2 = tuple[Side, Side]
 
 # What chooses the rows, and not what one of them becomes.
 _SOURCE = {"source", "rows", "test_share", "image_column", "caption_column", "source_split", "source_subset"}
-_CHOICE = _SOURCE | {"missing_captions", "duplicates", "max_distance", "shard_rows"}
+_CHOICE = _SOURCE | {"variants", "missing_captions", "duplicates", "max_distance", "shard_rows"}
 
 
 class Params(BaseParams):
@@ -58,6 +59,9 @@ class Params(BaseParams):
     source: `world`, a folder of pictures, of Parquet files or of WebDataset tars, one such file, a zip of pictures, or
         a Hub dataset id (with `@revision`).
     rows: how many rows to read; null: all of the source (of the world 3000).
+    variants: how many rows each of them gives, every one with overlays, cut and encoding of its own, all in one split.
+    cut: the part of a picture that is used, at random: its side, of the largest that fits; null: all of it. mirror:
+        share of rows whose picture is mirrored.
     test_share: share of the test split. resolution: pixels; null: 64 for the world, 512 for others.
     resize: `fit` (a square, filled and cropped around the middle), `crop` (a square cut out at the picture's own
         scale), `pad` (the whole picture in a square, white beside it), `max-side` (longer side at most `resolution`),
@@ -79,6 +83,9 @@ class Params(BaseParams):
 
     source: Annotated[str, Field(min_length=1)] = "world"
     rows: PositiveInt | None = None
+    variants: Annotated[int, Field(ge=1, le=10_000)] = 1
+    cut: Annotated[FloatRange, within(0.05, 1)] | None = None
+    mirror: Fraction = 0.0
     test_share: Fraction = 0.2
     resolution: Side | None = None
     resize: Literal["fit", "crop", "pad", "max-side", "buckets", "none"] = "fit"
@@ -138,10 +145,13 @@ class Artist:
     resolution: int
 
     def __call__(self, item: Item) -> Outcome:
+        from PIL import Image
+
         from conceptlib.concepts.images import Reject, decode, encode
         from conceptlib.concepts.tables import image_row
 
         p = self.params
+        cut, mirrored = self._cut(item.key)
         try:
             image = decode(
                 item.load(self.resolution),
@@ -151,15 +161,31 @@ class Artist:
                 min_side=p.min_side,
                 max_pixels=p.max_pixels,
                 fresh=True,
+                cut=cut,
             )
         except Reject as reject:
             return Outcome(item.key, item.split, None, None, ({"reason": reject.reason, "detail": reject.detail},))
+        if mirrored:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         image, marks, rejects = self._pollute(item.key, image)
         rng = self._stream(item.key, "encoding")
         form = p.formats[int(rng.integers(len(p.formats)))]
         data = encode(image, form, int(rng.integers(p.quality[0], p.quality[1] + 1)))
         row = image_row(item.key, data, caption=item.caption, seed=item.seed, size=image.size, **(item.labels or {}))
         return Outcome(item.key, item.split, row, _detections(marks), tuple(rejects), tuple(marks))
+
+    def _cut(self, key: str) -> tuple[Cut | None, bool]:
+        """The part of the row's picture that is used (None: all of it), and whether it is mirrored."""
+        from conceptlib.concepts.images import Cut
+
+        p = self.params
+        if p.cut is None and not p.mirror:
+            return None, False
+        rng = self._stream(key, "cut")
+        mirrored = bool(rng.random() < p.mirror)
+        if p.cut is None:
+            return None, mirrored
+        return Cut(float(rng.uniform(*p.cut)), float(rng.random()), float(rng.random())), mirrored
 
     def _pollute(self, key: str, image: Image.Image) -> tuple[Image.Image, list[Mark], list[dict[str, str]]]:
         from conceptlib.concepts.overlays import occlude
@@ -266,6 +292,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
         caption=captioner.rows if captioner else None,
         duplicates=duplicates,
         max_distance=params.max_distance,
+        variants=params.variants,
     )
 
 

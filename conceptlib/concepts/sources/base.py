@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from conceptlib.store.hashing import digest, sha256_bytes, sha256_file
 
 CAPTION_COLUMNS = ("text", "caption", "prompt")
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
+_VARIANT = re.compile(r"~[0-9]+(\.\w+)?$")
 MAX_FILE_BYTES = 256 << 20
 """A picture's file inside an archive is not read beyond this."""
 
@@ -149,6 +151,25 @@ def captioned(item: Item, missing: str) -> Item:
     if missing == "skip":
         return replace(item, data=Reject("no-caption", "there is no caption for it"), caption=None)
     return replace(item, caption=None)
+
+
+def variants(items: Iterable[Item], count: int) -> Iterator[Item]:
+    """Each item so many times, under its own key `a.png` and then `a~1.png`, `a~2.png`, ...: rows that differ in all
+    that depends on the key, and lie in one split. Of what is no picture, one.
+
+    Raises:
+        ConceptlibError: a key that looks like another's variant.
+    """
+    for item in items:
+        if count > 1 and _VARIANT.search(item.key):
+            raise ConceptlibError(
+                "the row's key looks like a variant's", where=item.key, hint="rename the picture, or take variants=1"
+            )
+        yield item
+        ending = PurePosixPath(item.key).suffix if is_picture(item.key) else ""
+        stem = item.key[: len(item.key) - len(ending)]
+        for number in range(1, 1 if isinstance(item.data, Reject) else count):
+            yield replace(item, key=f"{stem}~{number}{ending}")
 
 
 def split_of(key: str, test_share: float) -> str:
