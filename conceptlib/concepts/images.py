@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
@@ -94,9 +94,8 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     reducing_gap: float = GAP,
     fresh: bool = False,
-    cut: Cut | None = None,
 ) -> Image.Image:
-    """An upright 8-bit sRGB picture of a file.
+    """An upright 8-bit sRGB picture of a file, brought to size.
 
     The first frame of animations; transparency over white; 16-bit and floating-point greys scaled to 8 bits; embedded
     colour profiles (CMYK too) converted to sRGB; turned as EXIF says.
@@ -107,17 +106,34 @@ def decode(
         min_side: least width and height in pixels, before resizing.
         max_pixels: most pixels to decode; JPEGs (not progressive ones) count after the reduction that `resize` allows.
         fresh: a decoded picture is nobody else's: it need not be copied, and may be what comes back.
-        cut: the part that is used; `resize` then does with it as with a picture.
 
     Raises:
         Reject: it cannot be shown, or is outside the limits.
+    """
+    limits: dict[str, Any] = {"min_side": min_side, "max_pixels": max_pixels, "fresh": fresh}
+    whole = decode_whole(data, resolution=resolution, resize=resize, buckets=buckets, **limits)
+    return resize_to(whole, resolution, resize, buckets, reducing_gap)
+
+
+def decode_whole(
+    data: bytes | Path | Image.Image,
+    *,
+    resolution: int | None,
+    resize: Resize,
+    buckets: Buckets = (),
+    share: float = 1.0,
+    min_side: int = MIN_SIDE,
+    max_pixels: int = MAX_PIXELS,
+    fresh: bool = False,
+) -> Image.Image:
+    """The picture that `decode` brings to size: as large as the file's, or, of a JPEG, at least twice as large as
+    resizing a part of it, of at least `share` of its sides, will need. Arguments and errors as there.
     """
     if isinstance(data, Image.Image):
         _check_size(data, min_side)
         _limit(data, resolution, resize, buckets, max_pixels)
         turned = upright(data)
-        rgb = _to_rgb(turned.copy() if turned is data and not fresh else turned)
-        return resize_to(cut.of(rgb, resize in SQUARE) if cut else rgb, resolution, resize, buckets, reducing_gap)
+        return _to_rgb(turned.copy() if turned is data and not fresh else turned)
     try:
         raw = data.read_bytes() if isinstance(data, Path) else data
     except FileNotFoundError as error:
@@ -135,17 +151,16 @@ def decode(
             raise Reject("unreadable", _first_line(error)) from error
         with image:
             _check_size(image, min_side)
-            _limit(image, resolution, resize, buckets, max_pixels, cut.share if cut else 1.0)
+            _limit(image, resolution, resize, buckets, max_pixels, share)
             try:
                 image.load()
-                rgb = _to_rgb(upright(image))
+                return _to_rgb(upright(image))
             except Reject:
                 raise
             except Exception as error:
                 text = _first_line(error)
                 early = "truncated" in text or "end of file" in text.lower() or isinstance(error, EOFError)
                 raise Reject("truncated" if early else "damaged", text) from error
-    return resize_to(cut.of(rgb, resize in SQUARE) if cut else rgb, resolution, resize, buckets, reducing_gap)
 
 
 def resize_to(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from conceptlib.concepts.build import build, truth_of
-from conceptlib.concepts.images import Cut, Reject, decode, resize_to
+from conceptlib.concepts.images import Cut, Reject, decode_whole, resize_to
 from conceptlib.concepts.sources import Item
 from conceptlib.concepts.sources.base import variants
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
@@ -73,6 +73,14 @@ def test_each_picture_gives_so_many_rows_all_in_its_split(folder: Path, tmp_path
     assert fresh.id == thrice.id and fresh.info["reused"] == 0
     dropped = make(folder, "variants=2", "duplicates=drop")
     assert dropped.info["written"] == 16 and dropped.info["rejects"] == {"duplicate": 1}
+
+
+def test_a_picture_is_decoded_once_for_all_its_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Counter[str]()
+    load = Item.load
+    monkeypatch.setattr(Item, "load", lambda self, size: opened.update([Path(str(self.data)).name]) or load(self, size))
+    make(folder, "variants=5", "duplicates=off", "cut=[0.5,1]")
+    assert opened == {path.name: 1 for path in folder.iterdir()}
 
 
 def test_without_overlays_the_variants_are_cuts_of_the_picture(folder: Path) -> None:
@@ -137,7 +145,9 @@ def test_a_large_jpeg_keeps_enough_pixels_for_a_small_cut() -> None:
     image, buffer = blobs(3, (1600, 1200)), io.BytesIO()
     image.save(buffer, "JPEG", quality=95)
     cut = Cut(0.1, 0.3, 0.6)
-    found = decode(buffer.getvalue(), resolution=64, resize="fit", cut=cut)
+    whole = decode_whole(buffer.getvalue(), resolution=64, resize="fit", share=cut.share)
+    assert decode_whole(buffer.getvalue(), resolution=64, resize="fit").size == (200, 150)
+    found = resize_to(cut.of(whole, True), 64, "fit")
     expected = resize_to(cut.of(image, True), 64, "fit")
     assert found.size == (64, 64)
     assert np.abs(np.asarray(found, np.float32) - np.asarray(expected, np.float32)).mean() < 1.5

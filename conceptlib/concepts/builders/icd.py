@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -130,7 +130,8 @@ class Layer:
 
 @dataclass(frozen=True)
 class Artist:
-    """Draws rows: loads a picture, lays the overlays over it, encodes it. Holds no picture; can be pickled.
+    """Draws rows: loads a picture, lays the overlays over it, encodes it. Can be pickled. Where pictures give several
+    rows it holds the last of them.
 
     Args:
         params: of the spec.
@@ -143,36 +144,60 @@ class Artist:
     seed: int
     layers: tuple[Layer, ...]
     resolution: int
+    _last: list[tuple[Any, Image.Image]] = field(default_factory=list, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_last": []}
 
     def __call__(self, item: Item) -> Outcome:
-        from PIL import Image
-
-        from conceptlib.concepts.images import Reject, decode, encode
+        from conceptlib.concepts.images import Reject, encode
         from conceptlib.concepts.tables import image_row
 
         p = self.params
-        cut, mirrored = self._cut(item.key)
         try:
-            image = decode(
-                item.load(self.resolution),
-                resolution=self.resolution,
-                resize=p.resize,
-                buckets=p.buckets or (),
-                min_side=p.min_side,
-                max_pixels=p.max_pixels,
-                fresh=True,
-                cut=cut,
-            )
+            image = self._picture(item)
         except Reject as reject:
             return Outcome(item.key, item.split, None, None, ({"reason": reject.reason, "detail": reject.detail},))
-        if mirrored:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         image, marks, rejects = self._pollute(item.key, image)
         rng = self._stream(item.key, "encoding")
         form = p.formats[int(rng.integers(len(p.formats)))]
         data = encode(image, form, int(rng.integers(p.quality[0], p.quality[1] + 1)))
         row = image_row(item.key, data, caption=item.caption, seed=item.seed, size=image.size, **(item.labels or {}))
         return Outcome(item.key, item.split, row, _detections(marks), tuple(rejects), tuple(marks))
+
+    def _picture(self, item: Item) -> Image.Image:
+        """The row's picture, or the part of it that is used, brought to size. Raises `Reject`."""
+        from PIL import Image
+
+        from conceptlib.concepts.images import SQUARE, resize_to
+
+        p = self.params
+        whole = self._whole(item)
+        cut, mirrored = self._cut(item.key)
+        part = whole if cut is None else cut.of(whole, p.resize in SQUARE)
+        image = resize_to(part, self.resolution, p.resize, p.buckets or ())
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
+
+    def _whole(self, item: Item) -> Image.Image:
+        """The item's picture, decoded once for variants that follow each other; not to be changed. Raises `Reject`."""
+        from conceptlib.concepts.images import decode_whole
+
+        p = self.params
+        if self._last and self._last[0][0] == item.data:
+            return self._last[0][1]
+        whole = decode_whole(
+            item.load(self.resolution),
+            resolution=self.resolution,
+            resize=p.resize,
+            buckets=p.buckets or (),
+            share=p.cut[0] if p.cut else 1.0,
+            min_side=p.min_side,
+            max_pixels=p.max_pixels,
+            fresh=True,
+        )
+        if p.variants > 1:
+            self._last[:] = [(item.data, whole)]
+        return whole
 
     def _cut(self, key: str) -> tuple[Cut | None, bool]:
         """The part of the row's picture that is used (None: all of it), and whether it is mirrored."""
