@@ -136,7 +136,7 @@ def detect_rows(
     table: ImageTable, rows: Iterable[Mapping[str, Any]], detector: Detector, batch_size: int, **options: Any
 ) -> Iterator[Detections]:
     """What the detector finds in each row's picture, in order; `options` are those of `Detector.detect`."""
-    for _, images in _decoded(table, rows, batch_size):
+    for _, images in decoded(table, rows, batch_size):
         yield from detector.detect(images, **options)
 
 
@@ -167,12 +167,12 @@ def annotate_shard(
 
 
 def _annotated(table: ImageTable, shard: Path, detector: Detector, batch_size: int) -> Iterator[dict[str, Any]]:
-    for batch, images in _decoded(table, table.shard_rows(shard, _COLUMNS), batch_size):
+    for batch, images in decoded(table, table.shard_rows(shard, _COLUMNS), batch_size):
         for row, found in zip(batch, detector.detect(images), strict=True):
             yield AnnotationTable.row(row, found)
 
 
-def _decoded(
+def decoded(
     table: ImageTable, rows: Iterable[Mapping[str, Any]], batch_size: int
 ) -> Iterator[tuple[list[Mapping[str, Any]], list[np.ndarray]]]:
     """Batches of rows and their pictures, uint8 (height, width, 3); the next is read and decoded while one is used."""

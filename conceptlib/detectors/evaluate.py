@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
-from conceptlib.detectors.annotate import batches, detect_rows, pictures_of
+from conceptlib.detectors.annotate import decoded, pictures_of
 from conceptlib.detectors.base import LOWEST_SCORE, Detector, Progress, detector_lock, locates
 from conceptlib.detectors.coco import Quality, measure
 from conceptlib.detectors.drawn import Opacities
@@ -150,23 +150,24 @@ def score(
     opacities: list[list[float | None]] = []
     failures: list[dict[str, Any]] = []
     seconds = 0.0
-    for batch in batches(table.rows(split, _COLUMNS), batch_size):
-        if progress is not None:
-            progress(f"evaluate {detector.name}", len(found), total)
+    if progress is not None:
+        progress(f"evaluate {detector.name}", 0, total)
+    started = time.perf_counter()  # until a batch's answers are there: waiting for its pictures, and detecting
+    for batch, images in decoded(table, table.rows(split, _COLUMNS), batch_size):
+        answers = list(detector.detect(images, min_score=LOWEST_SCORE))
+        seconds += time.perf_counter() - started
         if missing := [row["image_id"] for row in batch if row["image_id"] not in known]:
             raise ConceptlibError(
                 f"the annotation set {truth.ref} has no row for image {missing[0]!r}", where=truth.path
             )
         expected.extend(known[row["image_id"]] for row in batch)
         opacities.extend(opacity(row, known[row["image_id"]]) for row in batch)
-        started = time.perf_counter()
-        answers = list(detect_rows(table, batch, detector, batch_size, min_score=LOWEST_SCORE))
-        seconds += time.perf_counter() - started
         found.extend(answers)
         for row, item, answer in zip(batch, expected[-len(batch) :], answers, strict=True):
             failures += failures_in(row["image_id"], item, answer, detector)
-    if progress is not None:
-        progress(f"evaluate {detector.name}", total, total)
+        if progress is not None:
+            progress(f"evaluate {detector.name}", len(found), total)
+        started = time.perf_counter()
     quality = measure(expected, found, detector.labels, detector.threshold, opacities)
     if not locates(detector):
         quality = replace(quality, located=False)

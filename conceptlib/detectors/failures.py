@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from conceptlib.concepts.tables import ImageTable
-from conceptlib.detectors.annotate import batches, detect_rows
+from conceptlib.detectors.annotate import decoded
 from conceptlib.detectors.base import Detector, Progress, locates
 from conceptlib.detectors.calibrate import pairs
 from conceptlib.errors import ConceptlibError
@@ -50,13 +50,15 @@ def alarms_in(
     """The rows of those clean pictures in which something is found, and how many pictures there are."""
     rows: list[dict[str, Any]] = []
     done, total = 0, table.count()
-    for batch in batches(table.rows(None, _COLUMNS), batch_size):
-        if progress is not None:
-            progress(f"clean pictures for {detector.name}", done, total)
-        for row, found in zip(batch, detect_rows(table, batch, detector, batch_size), strict=True):
+    if progress is not None:
+        progress(f"clean pictures for {detector.name}", 0, total)
+    for batch, images in decoded(table, table.rows(None, _COLUMNS), batch_size):
+        for row, found in zip(batch, detector.detect(images), strict=True):
             sure = _wanted(found, detector)
             rows += _row(row["image_id"], "clean", Detections.empty(), sure.filter(sure.scores >= detector.threshold))
         done += len(batch)
+        if progress is not None:
+            progress(f"clean pictures for {detector.name}", done, total)
     return rows, done
 
 
