@@ -32,12 +32,14 @@ from conceptlib.concepts.tables import ImageTable
 from conceptlib.concepts.workers import count_workers, outcomes
 from conceptlib.engines import engine as find_engine
 from conceptlib.errors import ConceptlibError
-from conceptlib.specs import BUILDERS, DatasetSpec, load_spec
+from conceptlib.specs import BUILDERS, DatasetSpec, load_spec, portable
 from conceptlib.store import Artifact, Draft, Store
 from conceptlib.store.files import atomic_path, atomic_write
 from conceptlib.store.hashing import digest
 
 _PARTS = "parts"
+_PATHS = ("source", "fonts", "missing_captions", "file")
+"""Parameters that may be paths."""
 
 
 def build(
@@ -88,7 +90,7 @@ def build(
             raise TypeError(f"a dataset spec expected, not {type(loaded).__name__}")
         spec = loaded
     job = _prepare(spec, source)
-    lock: dict[str, Any] = {"spec": _portable(spec.resolved()), "source": job.source.lock(), "builder": job.lock}
+    lock: dict[str, Any] = {"spec": portable(spec.resolved(), _PATHS), "source": job.source.lock(), "builder": job.lock}
     lock |= BUILDERS.version_lock(spec.builder)
     with store.draft("dataset", spec.name, lock=lock, parents={}) as draft:
         if isinstance(job, RowsJob):
@@ -145,18 +147,6 @@ def _prepare(spec: DatasetSpec, source: Iterable[Any] | None) -> Job | RowsJob:
             f"the builder {spec.builder} takes no rows from Python", where="source", hint="leave `source` out"
         )
     return job
-
-
-def _portable(resolved: dict[str, Any]) -> dict[str, Any]:
-    """A resolved spec without the places of the user's files: their content is in the lock, and their paths are
-    nobody's business.
-    """
-    params = dict(resolved["params"])
-    for name in ("source", "fonts", "missing_captions", "file"):
-        value = params.get(name)
-        if isinstance(value, str) and Path(value).expanduser().exists():
-            params[name] = Path(value).expanduser().resolve().name
-    return resolved | {"params": params}
 
 
 @dataclass

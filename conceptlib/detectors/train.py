@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from conceptlib.concepts.sources.base import original
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.annotate import detect_rows, pictures_of
 from conceptlib.detectors.base import (
@@ -27,7 +28,7 @@ from conceptlib.detectors.evaluate import score, scores_of, truth_for
 from conceptlib.detectors.load import open_weights
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
-from conceptlib.specs import ADAPTERS, DetectorSpec, load_spec
+from conceptlib.specs import ADAPTERS, DetectorSpec, load_spec, portable
 from conceptlib.store import Artifact, Draft, Store
 
 HELD_OUT = 10
@@ -81,7 +82,7 @@ def train_detector(
     with store.draft(
         "detector",
         wanted.name,
-        lock={"spec": wanted.resolved()} | training_lock(adapter, wanted.adapter, wanted.params),
+        lock={"spec": portable(wanted.resolved(), ("start",))} | training_lock(adapter, wanted.adapter, wanted.params),
         parents={"dataset": pictures.id, "annotations": known.id},
     ) as draft:
         return draft.done or _fill(draft, wanted, pictures, known, device, progress)
@@ -120,8 +121,8 @@ def _fill(
 
 
 def held_out(image_id: str) -> bool:
-    """Whether a picture of the training split is kept for calibration: decided by its id alone."""
-    return zlib.crc32(image_id.encode()) % HELD_OUT == 0
+    """Whether a picture of the training split is kept for calibration, all its variants with it: decided by its id."""
+    return zlib.crc32(original(image_id).encode()) % HELD_OUT == 0
 
 
 def _training_set(table: ImageTable, split: str, truth: dict[str, Detections], labels: tuple[str, ...]) -> TrainingSet:

@@ -18,6 +18,7 @@ from conceptlib.specs.schema import (
     Spec,
     SuiteSpec,
     SweepSpec,
+    portable,
 )
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "list_specs",
     "load_concepts",
     "load_spec",
+    "portable",
     "read_spec_text",
     "specs_about",
     "to_yaml",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -79,6 +80,21 @@ class Spec(BaseModel):
         content.
         """
         return self.model_dump(mode="json", exclude={"description"})
+
+
+def portable(resolved: dict[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    """A resolved spec without the places of the user's files: their content is in the lock beside it, and their paths
+    are nobody's business.
+
+    Args:
+        paths: names of the parameters that may be paths; of those that exist only the last part is kept.
+    """
+    params = dict(resolved["params"])
+    for name in paths:
+        value = params.get(name)
+        if isinstance(value, str) and value and Path(value).expanduser().exists():
+            params[name] = Path(value).expanduser().resolve().name
+    return resolved | {"params": params}
 
 
 class DatasetSpec(Spec):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,6 +51,28 @@ class Told(Detector):
     def detect(self, images: Sequence[np.ndarray], *, min_score: float | None = None) -> list[Detections]:
         given, self.answers = self.answers[: len(images)], self.answers[len(images) :]
         return given
+
+
+def test_variants_of_a_picture_are_kept_from_training_together() -> None:
+    keys = [f"in/{index}.png" for index in range(200)]
+    kept = [key for key in keys if held_out(key)]
+    assert 0 < len(kept) < 100
+    assert all(held_out(key) == held_out(key.replace(".png", f"~{k}.png")) for key in keys for k in (1, 17))
+
+
+def test_where_the_first_weights_lie_is_told_to_nobody(
+    store: Store, codes: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    first = train_detector("yolo-icd", "codes", store=store, device="cpu", overrides=FEW)
+    moved = tmp_path / "elsewhere" / "mine"
+    shutil.copytree(first.path / "weights", moved)
+    begun = train_detector("yolo-icd", "codes", store=store, device="cpu", overrides=[*FEW, f"start={moved}"])
+    scored = evaluate_detector(load_detector(begun, store=store, device="cpu"), "codes", store=store)
+    for artifact in (begun, scored):
+        assert str(tmp_path) not in (artifact.path / "manifest.json").read_text()
+    assert begun != first and begun.info["start"] == "mine" and len(begun.lock["start"]) == 64
+    again = shutil.move(moved, tmp_path / "mine")  # the same weights in another place
+    assert train_detector("yolo-icd", "codes", store=store, overrides=[*FEW, f"start={again}"]) == begun
 
 
 def test_train_load_annotate_evaluate(store: Store, codes: tuple[Artifact, Artifact]) -> None:

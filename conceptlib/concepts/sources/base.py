@@ -172,6 +172,11 @@ def variants(items: Iterable[Item], count: int) -> Iterator[Item]:
             yield replace(item, key=f"{stem}~{number}{ending}")
 
 
+def original(key: str) -> str:
+    """The key of the picture that a row shows: `a.png` of `a~2.png`. Keys that are no variant's stay."""
+    return _VARIANT.sub(r"\1", key)
+
+
 def split_of(key: str, test_share: float) -> str:
     """By the key alone: a picture stays in its split whatever is added to its folder."""
     return "test" if int(sha256_bytes(key.encode())[:13], 16) / 16**13 < test_share else "train"

@@ -203,7 +203,7 @@ def train(
         "rows_available": data.count,
         "steps": params.steps,
         "imgsz": imgsz,
-        "start": params.start or "random",
+        "start": Path(params.start).name if params.start else "random",
         "weights": sum(p.numel() for p in model.parameters()),
         "losses": {key: round(value, 4) for key, value in losses.items()},
     }

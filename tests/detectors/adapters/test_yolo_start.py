@@ -99,7 +99,7 @@ def test_training_goes_on_from_there(trained: Path, tmp_path: Path) -> None:
     """With a rate of nearly nothing the weights stay those it began with; the checkpoint outranks the start."""
     given = spec(start=str(trained), steps=2, batch_size=4, learning_rate=1e-9, weight_decay=0.0, distractors=[])
     about = yolo.train(given, training_set(12), tmp_path / "still", device="cpu")
-    assert about["start"] == str(trained)
+    assert about["start"] == trained.name  # not where it lies
     mine, theirs = (load_file(folder / _yolo_model.WEIGHTS) for folder in (tmp_path / "still", trained))
     weights = [key for key in mine if key.endswith("conv.weight")]
     assert all(torch.allclose(mine[key], theirs[key], atol=1e-6) for key in weights)
