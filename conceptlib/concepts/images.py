@@ -130,8 +130,7 @@ def decode_whole(
     resizing a part of it, of at least `share` of its sides, will need. Arguments and errors as there.
     """
     if isinstance(data, Image.Image):
-        _check_size(data, min_side)
-        _limit(data, resolution, resize, buckets, max_pixels)
+        _check_size(data, min_side, max_pixels)
         turned = upright(data)
         return _to_rgb(turned.copy() if turned is data and not fresh else turned)
     try:
@@ -151,7 +150,7 @@ def decode_whole(
             raise Reject("unreadable", _first_line(error)) from error
         with image:
             _check_size(image, min_side)
-            _limit(image, resolution, resize, buckets, max_pixels, share)
+            _reduce(image, resolution, resize, buckets, max_pixels, share)
             try:
                 image.load()
                 return _to_rgb(upright(image))
@@ -260,18 +259,17 @@ def encode(image: Image.Image, form: Format, quality: int = 95) -> bytes:
     return buffer.getvalue()
 
 
-def _check_size(image: Image.Image, min_side: int) -> None:
+def _check_size(image: Image.Image, min_side: int, max_pixels: int | None = None) -> None:
     if min(image.size) < min_side:
         raise Reject("tiny", f"{image.width}x{image.height} px; a side is below {min_side} px")
+    if max_pixels is not None and image.width * image.height > max_pixels:
+        raise Reject(
+            "too-large", f"{image.width}x{image.height} px; at most {max_pixels / 1e6:g} megapixels are decoded"
+        )
 
 
-def _limit(
-    image: Image.Image,
-    resolution: int | None,
-    resize: Resize,
-    buckets: Buckets,
-    max_pixels: int,
-    share: float = 1.0,
+def _reduce(
+    image: Image.Image, resolution: int | None, resize: Resize, buckets: Buckets, max_pixels: int, share: float
 ) -> None:
     """Let a JPEG decode to no more than twice the size that is wanted, and refuse what would still be too large.
 
@@ -286,11 +284,7 @@ def _limit(
             wanted = max(max(bucket) for bucket in buckets or default_buckets(resolution))
         scale = min(1.0, 2 * wanted / (share * side))
         image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-        pixels = image.width * image.height
-    if pixels > max_pixels:
-        raise Reject(
-            "too-large", f"{image.width}x{image.height} px; at most {max_pixels / 1e6:g} megapixels are decoded"
-        )
+    _check_size(image, 1, max_pixels)
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -321,3 +321,11 @@ def test_the_callers_picture_is_not_changed(orientation: int | None) -> None:
     made.paste("blue", (0, 0, 20, 20))
     assert image.tobytes() == before and image.info["comment"] == "mine" and not made.info
     assert made.size == ((20, 40) if orientation == 6 else (40, 20))
+
+
+def test_a_picture_that_the_caller_opened_stays_as_large_as_it_is() -> None:
+    opened = Image.open(io.BytesIO(save(Image.new("RGB", (1600, 1200), "teal"), "JPEG")))
+    assert decode(opened, resolution=64, resize="fit").size == (64, 64)
+    assert opened.size == (1600, 1200)
+    with pytest.raises(Reject, match="too-large"):
+        decode(opened, resolution=64, resize="fit", max_pixels=1_000_000)

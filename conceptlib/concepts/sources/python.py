@@ -22,7 +22,7 @@ from PIL import Image
 
 from conceptlib.concepts.images import MAX_PIXELS, Reject, upright
 from conceptlib.concepts.picture_hashes import Hashes, small_hashes
-from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Slice, caption_in, captioned, split_of
+from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Slice, caption_in, captioned, first_line, split_of
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import HashingWriter, digest, sha256_bytes
 
@@ -80,8 +80,8 @@ class IterableSource:
             pixels = (row["mode"], (row["width"], row["height"])) if row["mode"] else None
             data: Slice | Reject = Slice(self._pictures, start, row["length"], pixels, self._folder)
             start += row["length"]
-            if not row["length"]:
-                data = Reject("missing-file", row["missing"])
+            if row["reason"] is not None:
+                data = Reject(row["reason"], row["detail"])
             hashes = Hashes(row["exact"], row["near"]) if row["exact"] is not None else None
             split = split_of(row["image_id"], self.test_share)
             item = Item(row["image_id"], split, data, row["caption"], sha256=row["image_sha256"], hashes=hashes)
@@ -92,7 +92,7 @@ class IterableSource:
 
         from conceptlib.concepts.tables import ShardWriter
 
-        texts = dict.fromkeys(("image_id", "caption", "image_sha256", "missing", "mode"), pa.string())
+        texts = dict.fromkeys(("image_id", "caption", "image_sha256", "reason", "detail", "mode"), pa.string())
         numbers = {"length": pa.int64(), "width": pa.int32(), "height": pa.int32()}
         schema = pa.schema({**texts, **numbers, "exact": pa.uint64(), "near": pa.uint64()})
         running, seen = "", set[bytes]()
@@ -113,10 +113,10 @@ class IterableSource:
     def _spool(self, image: Any, where: str, pictures: BinaryIO) -> dict[str, Any]:
         """Append a picture to the spool: a file and given bytes as they are, plain pixels as PPM, others as PNG."""
         content = HashingWriter(pictures)
-        told: dict[str, Any] = {"missing": ""}
+        told: dict[str, Any] = {}
         given = _given(image, where)
         if isinstance(given, Reject):
-            told["missing"] = given.detail
+            told |= {"reason": given.reason, "detail": given.detail}
         elif isinstance(given, bytes):
             content.write(given)
         elif given.mode in ("RGB", "L") and not given.info.keys() & {"icc_profile", "transparency"}:
@@ -151,7 +151,7 @@ def _given(image: Any, where: str) -> Image.Image | bytes | Reject:
     if isinstance(image, Mapping):
         image = image.get("bytes") or image.get("path")
     if isinstance(image, (bytes, bytearray)):
-        return bytes(image)
+        return bytes(image) or Reject("unreadable", "the file is empty")
     if isinstance(image, (str, Path)):
         try:
             return Path(image).expanduser().read_bytes() or Reject("unreadable", "the file is empty")
@@ -172,6 +172,10 @@ def _given(image: Any, where: str) -> Image.Image | bytes | Reject:
             where=where,
             hint="PIL, bytes, a path or a uint8 array",
         )
+    try:
+        image.load()
+    except Exception as error:  # decoders raise nearly everything on damaged files
+        return Reject("damaged", first_line(error))
     return upright(image)
 
 

@@ -65,6 +65,16 @@ def test_a_file_that_is_not_there_is_a_reject(tmp_path: Path) -> None:
     assert isinstance(item.data, Reject) and item.data.reason == "missing-file"
 
 
+def test_a_damaged_picture_is_a_reject_however_it_comes(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    noise(0).resize((300, 300)).save(buffer, "PNG")
+    (tmp_path / "half.png").write_bytes(data := buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    rows = [data, tmp_path / "half.png", Image.open(tmp_path / "half.png"), b"", noise(1)]
+    found = conceptlib.build("icd-qr", source=rows, overrides=["missing_captions=keep", "resolution=64"], workers=1)
+    assert found.info["rejected"] == 4 and found.info["written"] == 1 and found.info["rejects"].pop("unreadable") == 1
+    assert set(found.info["rejects"]) <= {"truncated", "damaged"}
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
