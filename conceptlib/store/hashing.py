@@ -126,10 +126,13 @@ class HashingWriter:
         self._file, self._hasher = file, hashlib.sha256()
 
     def write(self, data: bytes) -> int:
-        """All of `data`; returns its length."""
+        """All of `data`, also where the file takes it in parts; returns its length."""
         self._hasher.update(data)
         self.count += len(data)
-        return self._file.write(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        return len(data)
 
     def sha256(self) -> str:
         """64 hex digits of what was written so far."""

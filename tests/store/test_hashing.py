@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +101,15 @@ def test_what_is_written_in_pieces_hashes_as_the_whole(pieces: list[bytes]) -> N
     assert [writer.write(piece) for piece in pieces] == [len(piece) for piece in pieces]
     whole = b"".join(pieces)
     assert (file.getvalue(), writer.count, writer.sha256()) == (whole, len(whole), hashlib.sha256(whole).hexdigest())
+
+
+def test_a_file_that_takes_less_than_it_is_given_is_given_the_rest() -> None:
+    class Slow(io.BytesIO):
+        def write(self, data: Any) -> int:
+            return super().write(data[:3])
+
+    file = Slow()
+    assert hashing.HashingWriter(file).write(b"0123456789") == 10 and file.getvalue() == b"0123456789"
 
 
 def test_a_large_file_is_read_in_chunks_that_progress_hears(tmp_path: Path) -> None:

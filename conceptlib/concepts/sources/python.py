@@ -41,7 +41,7 @@ class IterableSource:
         test_share, image_column, caption_column, missing_captions, hashed: see `open_source`.
 
     Raises:
-        ConceptlibError: a row of another shape (with its number), a key that came before, or no rows.
+        ConceptlibError: a row of another shape (with its number), a key that came before, no rows, or no room for them.
     """
 
     ignored = 0
@@ -96,7 +96,7 @@ class IterableSource:
         numbers = {"length": pa.int64(), "width": pa.int32(), "height": pa.int32()}
         schema = pa.schema({**texts, **numbers, "exact": pa.uint64(), "near": pa.uint64()})
         running, seen = "", set[bytes]()
-        with ShardWriter(self._rows, schema) as shard, self._pictures.open("wb") as pictures:
+        with ShardWriter(self._rows, schema) as shard, self._pictures.open("wb", buffering=0) as pictures:
             for number, given in enumerate(rows):
                 where = f"row {number} of the iterable"
                 key, image, caption = self._parts(given, number, where)
@@ -104,7 +104,15 @@ class IterableSource:
                 if short in seen:
                     raise ConceptlibError(f"the key {key!r} came before", where=where, hint="keys are unique")
                 seen.add(short)
-                told = self._spool(image, where, pictures)
+                try:
+                    told = self._spool(image, where, pictures)
+                except OSError as error:
+                    hint = "set TMPDIR to a folder with room: a decoded picture of 512 px takes 0.8 MB"
+                    raise ConceptlibError(
+                        f"the rows from Python cannot be kept: {error.strerror or error}",
+                        where=self._folder.name,
+                        hint=hint,
+                    ) from error
                 shard.add({"image_id": key, "caption": caption, **told})
                 running = digest([running, key, told["image_sha256"], caption])
             self.total = shard.count

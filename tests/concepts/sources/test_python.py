@@ -18,7 +18,7 @@ from PIL import ExifTags, Image
 import conceptlib
 from conceptlib.concepts.duplicates import HashItem
 from conceptlib.concepts.images import Reject, decode
-from conceptlib.concepts.sources import Item, open_source
+from conceptlib.concepts.sources import Item, IterableSource, open_source
 from conceptlib.concepts.sources.base import Slice
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.errors import ConceptlibError
@@ -124,6 +124,15 @@ def test_the_spool_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     source = open_source([(noise(0), "x")])
     assert len(list(tmp_path.glob("conceptlib-rows-*"))) == 1
     del source
+    assert not list(tmp_path.glob("conceptlib-rows-*"))
+
+
+def test_no_room_for_the_spool_is_an_error_that_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    full = property(lambda self: Path("/dev/full"), lambda self, path: None)
+    monkeypatch.setattr(IterableSource, "_pictures", full, raising=False)
+    with pytest.raises(ConceptlibError, match=f"No space left.*{tmp_path}.*TMPDIR"):
+        open_source([(noise(0).resize((400, 400)), "x")])
     assert not list(tmp_path.glob("conceptlib-rows-*"))
 
 
