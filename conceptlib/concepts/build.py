@@ -238,7 +238,8 @@ class _Build:
         total = job.source.total or 0
 
         def hashed() -> Iterator[Any]:
-            found = outcomes(job.source.items(), HashItem(), count_workers(self.workers, total))
+            items = (item if item.hashes is None else (item.split, item.hashes) for item in job.source.items())
+            found = outcomes(items, HashItem(), count_workers(self.workers, total), ready=tuple)
             for count, one in enumerate(found, 1):
                 if self.progress is not None:
                     self.progress("compare", count, max(total, count) if total else 0)

@@ -36,8 +36,6 @@ class HashItem:
     max_pixels: int = MAX_PIXELS
 
     def __call__(self, item: Item) -> tuple[str, Hashes | None]:
-        if item.hashes is not None:
-            return item.split, item.hashes
         try:
             data = item.load(SIDE)
             limits: dict[str, Any] = {"min_side": 1, "max_pixels": self.max_pixels, "fresh": True}

@@ -35,34 +35,35 @@ def count_workers(workers: int | None, rows: int) -> int:
     return 1 if 0 < rows <= 400 else min(processors, 8)
 
 
-def outcomes(rows: Iterable[Any], draw: Callable[[Any], Any], workers: int) -> Iterator[Any]:
-    """`draw` of every row, in order; a row that is an `Outcome` already passes as it is. At most a few chunks a worker
-    are on their way, so memory does not grow with their number.
+def outcomes(rows: Iterable[Any], draw: Callable[[Any], Any], workers: int, ready: type = Outcome) -> Iterator[Any]:
+    """`draw` of every row, in order; a row that is `ready` already passes as it is. At most a few chunks a worker are
+    on their way, so memory does not grow with their number. No process is started before there is something to draw.
 
     Raises:
         ConceptlibError: a worker ended abruptly.
     """
     if workers == 1:
-        yield from (row if isinstance(row, Outcome) else draw(row) for row in rows)
+        yield from (row if isinstance(row, ready) else draw(row) for row in rows)
         return
     rest = iter(rows)
     chunks = iter(lambda: tuple(islice(rest, CHUNK)), ())
     # spawn: forking a process that runs threads (torch, Arrow) may deadlock.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker, initargs=(draw,))
     try:
-        waiting: deque[tuple[tuple[Any, ...], Future[list[Any]]]] = deque()
+        waiting: deque[tuple[tuple[Any, ...], Future[list[Any]] | None]] = deque()
 
         def submit(chunk: tuple[Any, ...]) -> None:
-            waiting.append((chunk, pool.submit(_work, [row for row in chunk if not isinstance(row, Outcome)])))
+            work = [row for row in chunk if not isinstance(row, ready)]
+            waiting.append((chunk, pool.submit(_work, work) if work else None))
 
         for chunk in islice(chunks, 2 * workers):
             submit(chunk)
         while waiting:
             done, future = waiting.popleft()
-            drawn = iter(future.result())
+            drawn = iter(future.result() if future else ())
             if (chunk := next(chunks, ())) != ():
                 submit(chunk)
-            yield from (row if isinstance(row, Outcome) else next(drawn) for row in done)
+            yield from (row if isinstance(row, ready) else next(drawn) for row in done)
     except BrokenProcessPool as error:
         raise ConceptlibError(
             "a worker process ended abruptly",

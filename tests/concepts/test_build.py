@@ -352,6 +352,16 @@ def test_rows_on_their_way_are_bounded_and_stay_in_order() -> None:
     assert ahead == 0 and furthest <= CHUNK * 6
 
 
+def test_no_process_is_started_for_rows_that_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("ready", k) for k in range(5 * CHUNK)]
+    with monkeypatch.context() as patch:
+        patch.setattr("conceptlib.concepts.workers._start_worker", None)  # a process that started would break
+        assert list(outcomes(iter(rows), str.upper, 2, ready=tuple)) == rows  # type: ignore[arg-type]
+    mixed = [row if k % 3 else "draw me" for k, row in enumerate(rows)]
+    expected = [row if k % 3 else "DRAW ME" for k, row in enumerate(rows)]
+    assert list(outcomes(iter(mixed), str.upper, 2, ready=tuple)) == expected  # type: ignore[arg-type]
+
+
 def test_every_field_of_the_ranges_is_the_overlays_own() -> None:
     from dataclasses import fields
 

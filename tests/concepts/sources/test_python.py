@@ -196,7 +196,8 @@ def test_pixels_have_the_hashes_of_their_bytes(width: int, height: int, mode: st
     image = image.resize((width, height)).convert(mode)
     (item,) = read([(image, "x")], hashed=True)
     assert (item.hashes is not None) == (mode in ("RGB", "L"))
-    assert HashItem()(item) == HashItem()(dataclasses.replace(item, hashes=None))
+    if item.hashes is not None:
+        assert HashItem()(item) == (item.split, item.hashes)
     (other,) = read([(image, "x")])
     assert other.hashes is None and other.load(64) == item.load(64)
 
