@@ -238,7 +238,9 @@ class Artist:
         if first.random() >= layer.rate:
             return
         least, most = layer.count
-        count = int(self._stream(key, f"{layer.concept}/count").integers(least, most + 1))
+        count = least
+        if most > least:
+            count = int(self._stream(key, f"{layer.concept}/count").integers(least, most + 1))
         for k in range(count):
             yield first if k == 0 else self._stream(key, f"{layer.concept}/{k}")
 
