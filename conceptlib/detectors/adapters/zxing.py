@@ -18,7 +18,12 @@ from conceptlib.detectors.base import as_image
 from conceptlib.geometry import Detections, clip, iou, quad_to_xyxy
 from conceptlib.specs.params import Params as BaseParams
 
+VERSION = 2
 SAME_CODE_IOU = 0.5
+QR = ("QRCode", "QRCodeModel1", "QRCodeModel2")
+"""zxing-cpp's formats that are QR codes. Its `QRCode` alone stands for the whole family when it is asked for, Micro QR
+and rMQR included; as the format of a code that was read it is a QR code proper."""
+MICRO = ("MicroQRCode", "RMQRCode")
 
 
 class Params(BaseParams):
@@ -27,7 +32,7 @@ class Params(BaseParams):
     label: the concept that a code is.
     upscale: the picture is tried as it is and enlarged 2, 3, ... times up to this factor (bicubic).
     max_side: it is not enlarged beyond so many pixels a side, since enlarging is what costs time.
-    micro: also Micro QR and rMQR codes.
+    micro: also Micro QR and rMQR codes; off: QR codes (models 1 and 2) alone.
     inverted: also light codes on dark ground.
     unreadable: also codes whose position is found but whose content is damaged (the payload is then empty).
     """
@@ -103,18 +108,20 @@ class ZxingDetector:
             picture = Image.fromarray(image)
             picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
             image = np.asarray(picture)
-        formats = [zxingcpp.BarcodeFormat.QRCode]
-        if self.params.micro:
-            formats += [zxingcpp.BarcodeFormat.MicroQRCode, zxingcpp.BarcodeFormat.RMQRCode]
+        names = QR + MICRO if self.params.micro else QR
+        wanted = [getattr(zxingcpp.BarcodeFormat, name) for name in names]
+        asked = wanted if self.params.micro else wanted[1:]
         # zxing-cpp takes three channels to be BGR; it only looks at brightness, whose weights differ between the two.
         found = zxingcpp.read_barcodes(
             np.ascontiguousarray(image[..., ::-1]),
-            formats=zxingcpp.BarcodeFormats(formats),
+            formats=zxingcpp.BarcodeFormats(asked),
             try_invert=self.params.inverted,
             return_errors=self.params.unreadable,
         )
         codes = []
         for code in found:
+            if code.format not in wanted:
+                continue
             at = code.position
             corners = [(p.x, p.y) for p in (at.top_left, at.top_right, at.bottom_right, at.bottom_left)]
             codes.append((np.array(corners, np.float32) / factor, code.text if code.valid else ""))

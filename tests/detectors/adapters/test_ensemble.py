@@ -135,9 +135,10 @@ def test_a_spec_of_real_detectors(tmp_path: Path) -> None:
 def test_the_lock_has_the_version_of_every_members_code(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("both.yaml").write_text("kind: detector\nname: both\nadapter: ensemble\nparams: {detectors: [zxing, zxing]}\n")
     detector = load_detector("both.yaml")
+    monkeypatch.setattr(zxing, "VERSION", 1)
     before = detector_lock(detector)
-    assert before == detector.lock() and "code_version" not in str(before)
-    monkeypatch.setattr(zxing, "VERSION", 2, raising=False)
+    assert before["members"] == [member.lock() for member in detector.members] and "code_version" not in str(before)
+    monkeypatch.setattr(zxing, "VERSION", 2)
     members = [member | {"code_version": 2} for member in before["members"]]
     assert len(members) == 2 and detector_lock(detector) == before | {"members": members}
     monkeypatch.setattr(ensemble, "VERSION", 3, raising=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import segno
+import zxingcpp
 from PIL import Image
 
 from conceptlib.detectors.adapters.zxing import Params, ZxingDetector
@@ -93,6 +94,36 @@ def test_light_on_dark() -> None:
     image, _ = scene("inverted", 4, (50, 30))
     assert len(detector(inverted=True).detect([255 - image])[0]) == 1
     assert len(detector(inverted=False).detect([255 - image])[0]) == 0
+
+
+def family(name: str) -> np.ndarray:
+    """A code of one of the family's formats, far from the picture's edges."""
+    tile = np.asarray(zxingcpp.create_barcode("12345", getattr(zxingcpp.BarcodeFormat, name)).to_image(scale=6))
+    return np.repeat(np.pad(tile, 30, constant_values=255)[..., None], 3, 2)
+
+
+@pytest.mark.parametrize("unreadable", [False, True])
+@pytest.mark.parametrize("upscale", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "micro", "count"),
+    [
+        ("QRCodeModel2", False, 1),
+        ("QRCodeModel2", True, 1),
+        ("MicroQRCode", False, 0),
+        ("MicroQRCode", True, 1),
+        ("RMQRCode", False, 0),
+        ("RMQRCode", True, 1),
+        ("DataMatrix", True, 0),
+        ("Aztec", True, 0),
+    ],
+)
+def test_formats_are_what_the_parameter_says(
+    name: str, micro: bool, count: int, upscale: int, unreadable: bool
+) -> None:
+    finder = detector(micro=micro, upscale=upscale, unreadable=unreadable)
+    for image in (family(name), 255 - family(name)):
+        (found,) = finder.detect([image])
+        assert [text for text in found.payloads or () if text] == ["12345"] * count
 
 
 def test_a_damaged_code_only_on_request() -> None:
