@@ -33,7 +33,7 @@ def add_spec_commands(group: click.Group, kinds: tuple[str, ...], *, noun: str, 
         from conceptlib.specs import load_spec, read_spec_text, to_yaml
 
         if resolved or overrides or out.mode == "json":
-            spec = load_spec(kinds, name, overrides).resolved()
+            spec = load_spec(kinds, name, overrides).resolved(whole=True)
             out.result(spec, human=to_yaml(spec), quiet=to_yaml(spec))
         else:
             out.text(read_spec_text(kinds, name))

@@ -11,19 +11,44 @@ in its module. Importing that module must cost milliseconds: specs are validated
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 T = TypeVar("T", int, float)
+WHOLE = {"fields": "all"}
+"""A context for `Params.model_dump`: with the fields that are `later`, at their defaults too."""
 
 
 class Params(BaseModel):
     """Parameters of one registered module: unknown keys are errors, values cannot change, NaN and infinities are
     refused.
+
+    `later` names the fields that came after artifacts had been made without them. While such a field has its default,
+    under which everything is as it was before, it is left out of what is dumped, so that the locks, and with them the
+    keys, of what was made before stay the same. `model_dump(context=WHOLE)` has all fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        fields = type(self).model_fields
+        if info.context == WHOLE:
+            return values
+        unused = {name for name in self.later if getattr(self, name) == fields[name].get_default()}
+        return {name: value for name, value in values.items() if name not in unused}
 
 
 def _ordered(pair: tuple[T, T]) -> tuple[T, T]:

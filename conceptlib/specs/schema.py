@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, model_validator
 
 from conceptlib.specs.neighbours import NeighbourSpec
-from conceptlib.specs.params import Params
+from conceptlib.specs.params import WHOLE, Params
 from conceptlib.specs.registry import ADAPTERS, BUILDERS, FAMILIES, METHODS, SUITES, Registry
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$")]
@@ -75,11 +75,14 @@ class Spec(BaseModel):
         """The name in the registry (builder, adapter, method, suite, family); empty for a concept."""
         return str(getattr(self, self.registry[0])) if self.registry else ""
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self, *, whole: bool = False) -> dict[str, Any]:
         """A plain dict with every default filled in, ready for a lock. The description is left out: it decides no
         content.
+
+        Args:
+            whole: to be shown: also the parameters that locks leave out at their defaults (`Params.later`).
         """
-        return self.model_dump(mode="json", exclude={"description"})
+        return self.model_dump(mode="json", exclude={"description"}, context=WHOLE if whole else None)
 
 
 def portable(resolved: dict[str, Any], paths: Collection[str]) -> dict[str, Any]:

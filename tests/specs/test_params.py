@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pytest
 from pydantic import ValidationError
 
 from conceptlib.specs import FloatRange, Fraction, IntRange, Params, PositiveInt, within
+from conceptlib.specs.params import WHOLE
+from conceptlib.specs.schema import Spec
 
 
 class Example(Params):
@@ -56,3 +58,31 @@ def test_a_wrong_default_is_found() -> None:
 
     with pytest.raises(ValidationError):
         Broken()
+
+
+class Grown(Example):
+    later: ClassVar[frozenset[str]] = frozenset({"blur", "shape"})
+    blur: FloatRange = (0.0, 0.0)
+    shape: str | None = None
+
+
+class Outer(Params):
+    inner: Grown = Grown()
+
+
+def test_fields_that_came_later_are_in_no_lock_until_they_are_used() -> None:
+    before = Example().model_dump(mode="json")
+    assert Grown().model_dump(mode="json") == before == Outer().model_dump(mode="json")["inner"]
+    assert Grown(blur=(0, 0), shape=None).model_dump(mode="json") == before
+    assert Grown(blur=(0, 2)).model_dump(mode="json") == before | {"blur": [0, 2]}
+    assert Grown(shape="dots").model_dump(exclude={"rate"}) == {
+        **Example().model_dump(exclude={"rate"}),
+        "shape": "dots",
+    }
+
+
+def test_fields_that_came_later_are_shown() -> None:
+    spec = Spec(kind="dataset", name="a", params=Outer())
+    assert "blur" not in spec.resolved()["params"]["inner"]
+    assert spec.resolved(whole=True)["params"]["inner"]["blur"] == [0, 0]
+    assert Outer().model_dump(context=WHOLE)["inner"]["shape"] is None
