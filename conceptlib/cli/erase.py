@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from conceptlib.cli import output
+
+if TYPE_CHECKING:
+    from conceptlib.store import Artifact
+
+_SHOWN = 6  # neighbours; the others are a number
 
 
 @click.command("erase", short_help="Erase concepts from a model.")
@@ -37,13 +44,16 @@ def cli(
     """Erase the concepts of RECIPE (a name or file) from a model, and store the checkpoint.
 
     \b
-    Done before, it is found, not made again; stopped, the same command goes on. Examples:
+    Done before, it is found, not made again; stopped, the same command goes on. What RECIPE erases, and every key
+    that KEY=VALUE may set: conceptlib recipes cat RECIPE --resolved. Examples:
+      conceptlib erase uce/object 'targets=[moon]'             a phrase of yours, instead of the recipe's
+      conceptlib erase esd/colour 'concepts=[red]'             a concept that `concepts ls` knows
       conceptlib erase geom-erasing/qr --data icd-qr --annotations yolo-icd --base tiny
       conceptlib erase geom-erasing/qr --data icd-qr --annotations truth steps=200 adapter=lora
       accelerate launch -m conceptlib.cli.main erase geom-erasing/qr --data icd-qr --annotations zxing \\
         --base stable-diffusion-v1-5/stable-diffusion-v1-5
     """
-    from conceptlib.erasers.erase import erase
+    from conceptlib.erasers.erase import about, erase
 
     with out.progress() as progress:
         artifact = erase(
@@ -56,6 +66,22 @@ def cli(
             dtype=dtype,
             progress=progress,
         )
-    summary = {"id": artifact.id, "name": artifact.name, **artifact.info, "path": artifact.path}
-    out.result(summary, quiet=artifact.id)
+    summary = {"id": artifact.id, "name": artifact.name, **about(artifact)}
+    out.result(summary | artifact.info | {"path": artifact.path}, human=_for_people(artifact), quiet=artifact.id)
     out.note(f'try it: conceptlib generate {artifact.name} "a prompt" --compare')
+
+
+def _for_people(artifact: Artifact) -> str:
+    """What went, from what, what should stay; then what the method counted, a line each."""
+    from conceptlib.erasers.erase import about
+
+    what = about(artifact)
+    shown = ", ".join(what["neighbours"][:_SHOWN])
+    more = len(what["neighbours"]) - _SHOWN
+    lines: dict[str, Any] = {"id": artifact.id, "name": artifact.name}
+    lines["erased"] = f"{', '.join(what['erased'])} from {what['base']}"
+    lines["neighbours"] = f"{shown} and {more} more" if more > 0 else shown or None
+    counted = {key: value for key, value in artifact.info.items() if key != "neighbours"}
+    lines |= counted | {"path": artifact.path}
+    width = max(map(len, lines))
+    return "\n".join(f"{key:<{width}}  {output.format_cell(value)}" for key, value in lines.items())

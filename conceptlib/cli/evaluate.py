@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 @click.argument("checkpoint")
 @output.overrides_argument
 @click.option(
-    "--suite", metavar="NAME", default="icd", show_default=True, help="What to measure: a suite's name or file."
+    "--suite",
+    metavar="NAME",
+    default=None,
+    help="What to measure: a suite's name or file; by default the one that fits the checkpoint.",
 )
 @click.option(
     "--detector", metavar="D", default=None, help="Which detector looks for the concept, instead of the suite's."
@@ -30,7 +33,8 @@ def cli(checkpoint: str, overrides: tuple[str, ...], out: output.Output, **optio
 
     \b
     CHECKPOINT is an artifact, or a base by itself (tiny, a folder, a Hub id). Examples:
-      conceptlib evaluate geom-erasing/qr
+      conceptlib evaluate geom-erasing/qr                     the suite icd: a detector looks for the concept
+      conceptlib evaluate esd/object                          the suite erasure: is the word still drawn?
       conceptlib evaluate geom-erasing/qr n=128 "subjects=[base, base+negative, checkpoint, checkpoint-no-negative]"
       conceptlib evaluate tiny --detector zxing "subjects=[base, clean]"
     """

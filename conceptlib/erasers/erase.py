@@ -149,6 +149,18 @@ def erasure_lock(
     }
 
 
+def about(artifact: Artifact) -> dict[str, Any]:
+    """What a checkpoint's erasure was: the phrases that were `erased`, the `base` that they were erased from, and the
+    `neighbours` that were to survive, phrases too, those given by hand first, then the nearest.
+    """
+    base = artifact.lock.get("base", {})
+    return {
+        "erased": [phrase for phrases in artifact.lock.get("phrases", {}).values() for phrase in phrases],
+        "base": "@".join(filter(None, (base.get("ref"), base.get("revision")))),
+        "neighbours": [neighbour["phrase"] for neighbour in artifact.info.get("neighbours", ())],
+    }
+
+
 def _announce(accelerator: Any, done: Artifact | None, path: Path) -> None:
     """Tell the other processes of an `accelerate launch`: only this one may hold the draft's lock."""
     if accelerator.num_processes > 1:

@@ -13,20 +13,23 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conceptlib.errors import ConceptlibError
+from conceptlib.errors import ConceptlibError, UsageError
 from conceptlib.evaluators.job import Job, Progress
-from conceptlib.specs import SUITES, SuiteSpec, load_spec
+from conceptlib.specs import SUITES, ConceptSpec, SuiteSpec, load_concepts, load_spec
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_path, atomic_write
+
+if TYPE_CHECKING:
+    from conceptlib.erasers.checkpoint import Checkpoint
 
 SCORES, GRID = "scores.json", "grid.png"
 
 
 def evaluate(
     checkpoint: str | Path | Artifact,
-    suite: str | Path = "icd",
+    suite: str | Path | None = None,
     *,
     store: Store | None = None,
     overrides: Sequence[str] = (),
@@ -40,9 +43,9 @@ def evaluate(
     Args:
         checkpoint: a checkpoint: an artifact, a reference to one, the folder or Hub id of a published one; or a base
             (`tiny`, a diffusers folder, a Hub id) to measure that by itself.
-        suite: name or path of a suite spec.
+        suite: name or path of a suite spec; by default the one that fits the model (`fitting_suite`).
         store: where artifacts are; the user's by default.
-        overrides: `key=value` for the spec.
+        overrides: `key=value` for the spec. `concepts=` names what to look for instead of what was erased.
         detector: a detector artifact, or a reference to one, in place of the suite's own.
         device, dtype: where images are generated; chosen if None.
         progress: called with (stage, done, total).
@@ -59,12 +62,20 @@ def evaluate(
     from conceptlib.erasers.checkpoint import Checkpoint, find
 
     store = store or Store()
-    spec: SuiteSpec = load_spec("suite", suite, list(overrides))
+    given = {override.partition("=")[0].strip() for override in overrides}
+    if detector is not None and given & {"detector", "params.detector"}:
+        raise UsageError(
+            f"two detectors are named: {getattr(detector, 'ref', detector)}, and one by detector=", hint="name one"
+        )
+    if suite is not None:  # its mistakes are told before a model is looked for
+        load_spec("suite", suite, list(overrides))
     folder = find(checkpoint, store)
     record = Checkpoint.read(folder) if folder else None
+    spec: SuiteSpec = load_spec("suite", suite or fitting_suite(record), list(overrides))
     artifact = store.get(folder, kind="checkpoint") if folder and (folder / "manifest.json").is_file() else None
     source = artifact or str(checkpoint)
     base = "@".join(filter(None, (record.base["ref"], record.base["revision"]))) if record else str(checkpoint)
+    named = load_concepts(spec.concepts) if "concepts" in given else []
     job = Job(
         spec=spec,
         store=store,
@@ -72,8 +83,8 @@ def evaluate(
         erased=record is not None,
         checkpoint=artifact,
         base=base,
-        concepts=(record.concepts if record else ()) or tuple(spec.concepts),
-        targets=record.phrases if record else (),
+        concepts=tuple(spec.concepts) if named else (record.concepts if record else ()) or tuple(spec.concepts),
+        targets=tuple(concept.phrase for concept in named) or (record.phrases if record else ()),
         detector=detector,
         device=device,
         dtype=dtype,
@@ -96,6 +107,23 @@ def evaluate(
             summary.setdefault(row["subject"], {})[row["metric"]] = row["value"]
         # The picture depends on Pillow's and FreeType's versions; the scores are what the evaluation is.
         return draft.commit(info={"suite": spec.name, "summary": summary, **measured.info}, volatile=(GRID,))
+
+
+def fitting_suite(record: Checkpoint | None) -> str:
+    """The name of the suite that measures what a checkpoint erased: `icd` where a detector looks for something that
+    captions do not name (implicit concepts; a base by itself too), else `erasure`.
+    """
+    if record is None:
+        return "icd"
+    types = {concept.type for name in record.concepts for concept in _registered(name)}
+    return "icd" if "implicit" in types else "erasure"
+
+
+def _registered(name: str) -> list[ConceptSpec]:
+    try:
+        return load_concepts([name])
+    except ConceptlibError:  # a phrase of the user's own
+        return []
 
 
 def scores(evaluation: Artifact) -> list[dict[str, Any]]:

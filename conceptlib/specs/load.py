@@ -97,7 +97,18 @@ def _apply(document: Document, schema: type[Spec], overrides: Iterable[str]) -> 
         else:
             target[place[-1]] = value
             overridden[place] = where
+    _make_way(document, schema, {place[0] for place in overridden})
     return overridden, problems
+
+
+def _make_way(document: Document, schema: type[Spec], overridden: set[str | int]) -> None:
+    """Take out what the file says in another way than the user does: `concepts=[red]` goes before the file's
+    `targets`.
+    """
+    for pair in schema.exclusive:
+        for named, other in (pair, pair[::-1]):
+            if named in overridden and other not in overridden and document.data.get(named):
+                document.data.pop(other, None)
 
 
 class _Checker:
@@ -118,7 +129,8 @@ class _Checker:
         spec: Spec | None = self._validate(self.schema, envelope, ())
         self._check_name()
         params = self._check_params()
-        self._check_names("concepts", "concept")
+        if not self.data.get("targets"):  # beside targets they are names of phrases, no registered ones
+            self._check_names("concepts", "concept")
         if self.found.kind == "concept":
             self._check_names("detectors", "detector")
         if spec is None or self.problems:

@@ -56,6 +56,8 @@ class Spec(BaseModel):
 
     registry: ClassVar[tuple[str, Registry] | None] = None
     """The field that names a registered module, and the registry that it is looked up in."""
+    exclusive: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Pairs of fields that say the same thing in two ways. An override of one takes the place of a file's other."""
 
     kind: str
     name: Name
@@ -141,10 +143,12 @@ class RecipeSpec(Spec):
     """An erasure: a method, the concepts to erase, and its parameters. Its name is `method/variant`.
 
     concepts: names of concept specs. targets: phrases to erase instead of them, in the user's own words, for which no
-    concept spec is needed: `targets='["Van Gogh"]'`. neighbours: what should survive, by hand or found.
+    concept spec is needed: `targets='["Van Gogh"]'`. Of the two one is given; a lock has both, where `concepts` are the
+    names of the `targets`. neighbours: what should survive, by hand or found.
     """
 
     registry: ClassVar[tuple[str, Registry] | None] = ("method", METHODS)
+    exclusive: ClassVar[tuple[tuple[str, str], ...]] = (("concepts", "targets"),)
     kind: Literal["recipe"]
     name: RecipeName
     method: str
@@ -160,6 +164,11 @@ class RecipeSpec(Spec):
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise ValueError(f"the target {self.targets[index]!r} is listed twice")
+        if self.concepts and names and sorted(self.concepts) != sorted(names):
+            raise ValueError(
+                f"what is to be erased? concepts name {', '.join(self.concepts)}, targets name "
+                f"{', '.join(self.targets)}: give one of the two"
+            )
         return self
 
 

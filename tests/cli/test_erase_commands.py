@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ def test_erase_then_draw_with_and_without(tmp_path: Path, capsys: pytest.Capture
     assert "(without erasure)" in capsys.readouterr().out
     with Image.open("generated.png") as image:
         assert image.size == (66, 32)
+
+
+def test_an_erasure_says_what_it_erased(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["erase", "uce/object", "concepts=[red]", "neighbours={nearest: 9, given: [blue]}", "--device", "cpu"]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^erased +red from tiny$", text, re.M)
+    assert re.search(r"^neighbours +blue, \w+, \w+, \w+, \w+, \w+ and \d more$", text, re.M) and "distance" not in text
+    assert main([*command, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["erased"], summary["base"]) == (["red"], "tiny")
+    assert summary["neighbours"][0]["phrase"] == "blue" and len(summary["neighbours"]) >= 9
 
 
 def test_what_is_wrong_is_said_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,3 +41,20 @@ def test_what_is_wrong_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "n" in capsys.readouterr().err
     assert main(["evaluate", "tiny", "--suite", "nosuch"]) == 1
     assert "icd" in capsys.readouterr().err
+
+
+def test_the_suite_is_the_one_that_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["erase", "uce/object", "--device", "cpu", "-q"]) == 0
+    few = ["n=4", "neighbour_n=2", "num_steps=1", "kid_subsets=2", "--device", "cpu"]
+    capsys.readouterr()
+    assert main(["evaluate", "uce/object", *few, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["name"] == "uce/object/erasure" and told["info"]["summary"]["checkpoint"]["target_accuracy"] <= 1
+    # What the user names goes before what the checkpoint erased.
+    assert main(["evaluate", "uce/object", "--suite", "erasure", "concepts=[heart]", *few, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["info"]["target"] == "heart"
+
+
+def test_two_detectors_are_one_too_many(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "tiny", "detector=yolo-icd", "--detector", "zxing"]) == 2
+    assert "two detectors are named" in capsys.readouterr().err

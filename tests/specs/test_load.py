@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from conceptlib import paths
 from conceptlib.errors import NotFound
-from conceptlib.specs import KINDS, SpecError, check_spec, find_all, load_concepts, load_spec, to_yaml
+from conceptlib.specs import KINDS, SpecError, check_spec, discover, find_all, load_concepts, load_spec, to_yaml
+from conceptlib.specs.load import load_targets
 
 GOOD = """
     kind: dataset
@@ -303,9 +304,34 @@ def test_a_phrase_names_itself(phrase: str, name: str) -> None:
 
 
 def test_targets_stand_in_place_of_concepts() -> None:
-    from conceptlib.specs.load import load_targets
-
     recipe = load_spec("recipe", "geom-erasing/qr", ["targets=[Van Gogh]"])
     (found,) = load_targets(recipe)
     assert (found.name, found.phrase, found.type) == ("van-gogh", "Van Gogh", "explicit")
     assert [one.name for one in load_targets(load_spec("recipe", "geom-erasing/qr"))] == ["qr-code"]
+
+
+@pytest.mark.parametrize("name", discover.names("recipe"))
+def test_what_the_user_names_is_erased(name: str) -> None:
+    def erased(*overrides: str) -> list[tuple[str, str]]:
+        return [(one.name, one.phrase) for one in load_targets(load_spec("recipe", name, overrides))]
+
+    assert erased("concepts=[red]") == [("red", "red")]
+    assert erased("concepts=[qr-code]") == [("qr-code", "QR code")]
+    assert erased("targets=[a moon]") == [("a-moon", "a moon")]
+    assert erased("concepts=[red]", "targets=[]") == [("red", "red")]
+    with pytest.raises(SpecError, match="concepts name red, targets name moon"):
+        erased("concepts=[red]", "targets=[moon]")
+    with pytest.raises(SpecError, match="there is no concept 'redd'; did you mean 'red'"):
+        erased("concepts=[redd]")
+
+
+@pytest.mark.parametrize("name", discover.names("recipe"))
+def test_the_recipe_of_a_lock_is_a_recipe(name: str, tmp_path: Path) -> None:
+    """A lock names what was erased twice: as concepts, and as the phrases that a user gave."""
+    spec = load_spec("recipe", name)
+    locked = spec.resolved() | {"concepts": [one.name for one in load_targets(spec)]}
+    path = tmp_path / "again.yaml"
+    path.write_text(json.dumps(json.loads(json.dumps(locked))))
+    again = load_spec("recipe", path)
+    assert [one.phrases for one in load_targets(again)] == [one.phrases for one in load_targets(spec)]
+    assert again.resolved() | {"concepts": locked["concepts"]} == locked
