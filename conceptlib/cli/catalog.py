@@ -68,7 +68,11 @@ def show(out: Output, ref: str, kind: str | None) -> None:
     head = ["kind", "name", "id", "created", "seconds", "path"]
     lines = [f"{key:<8} {output.format_cell(data[key])}" for key in head]
     lines += [f"{'files':<8} {len(artifact.files)}, {artifact.size / 1e6:.1f} MB"]
-    lines += ["", "info", *(f"  {key}: {output.format_cell(one)}" for key, one in artifact.info.items())]
+    lines += [
+        "",
+        "info",
+        *(f"  {output.format_cell(key)}: {output.format_cell(one)}" for key, one in artifact.info.items()),
+    ]
     lines += ["", "made from", *_tree(shown.ancestors), "", "used for", *_tree(shown.descendants)]
     if shown.scores:
         table = output.render_table(shown.scores, ["evaluation", "subject", "metric", "value", "low", "high", "n"])

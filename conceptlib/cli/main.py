@@ -22,6 +22,7 @@ from pathlib import Path
 import click
 
 from conceptlib import __version__
+from conceptlib.cli._log import warnings_shown
 from conceptlib.cli.output import Output
 from conceptlib.errors import ConceptlibError
 
@@ -84,7 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = Output()
     debug = os.environ.get("CONCEPTLIB_DEBUG", "") not in {"", "0"}
     try:
-        result = cli.main(args=list(argv) if argv is not None else None, prog_name="conceptlib", standalone_mode=False)
+        with warnings_shown(out):
+            result = cli.main(
+                args=list(argv) if argv is not None else None, prog_name="conceptlib", standalone_mode=False
+            )
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:

@@ -6,7 +6,8 @@ A command takes an `Output` from the `@output.options` decorator and says what i
 * `--json`: one JSON document on stdout;
 * `--quiet`: only what a script needs (ids, names, paths), one a line.
 
-Nothing that looks like a Hugging Face token leaves this module in clear.
+Nothing that looks like a Hugging Face token leaves this module in clear, and no control character reaches a terminal:
+captions and names come from strangers (`_visible`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import IO, Any
 
 import click
 
+from conceptlib.cli._visible import visible, visible_json, visible_line
 from conceptlib.errors import ConceptlibError, UsageError
 
 _TOKEN = re.compile(r"\b(hf|api_org|hf_oauth)_[A-Za-z0-9]{16,}\b|\bhf_[A-Za-z0-9_-]{4,}(?=@)")
@@ -76,7 +78,7 @@ def format_cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(format_cell(item) for item in value) or "-"
-    return " ".join(str(value).split())
+    return visible_line(" ".join(str(value).split()))
 
 
 class Output:
@@ -95,17 +97,21 @@ class Output:
     def stderr(self) -> IO[str]:
         return self._stderr or sys.stderr
 
-    def _write(self, text: str, stream: IO[str]) -> None:
-        text = redact(text)
+    def _write(self, text: str, stream: IO[str], *, lead: str = "", end: str = "\n") -> None:
+        """Print `text`, made harmless. `lead` is our own word before it, which may be in colour."""
+        self._put(lead + visible(redact(text)) + end, stream)
+
+    def _put(self, text: str, stream: IO[str]) -> None:
         try:
-            stream.write(text + "\n")
+            stream.write(text)
         except UnicodeEncodeError:  # a terminal that is not UTF-8 shows a question mark rather than a traceback
             encoding = getattr(stream, "encoding", None) or "ascii"
-            stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+            stream.write(text.encode(encoding, "replace").decode(encoding))
         stream.flush()
 
     def _json(self, value: Any) -> None:
-        self._write(json.dumps(jsonable(value), indent=2, ensure_ascii=False), self.stdout)
+        document = redact(json.dumps(jsonable(value), indent=2, ensure_ascii=False))
+        self._put(visible_json(document) + "\n", self.stdout)
 
     # what a command has to say
 
@@ -130,7 +136,7 @@ class Output:
             return
         width = max((len(str(key)) for key in data), default=0)
         for key, value in data.items():
-            self._write(f"{key!s:<{width}}  {format_cell(value)}", self.stdout)
+            self._write(f"{visible_line(str(key)):<{width}}  {format_cell(value)}", self.stdout)
 
     def table(
         self,
@@ -151,7 +157,7 @@ class Output:
             self._json(rows)
         elif self.mode == "quiet":
             for row in rows:
-                self._write(str(row.get(quiet or columns[0], "")), self.stdout)
+                self._write(visible_line(str(row.get(quiet or columns[0], ""))), self.stdout)
         elif not rows:
             self.note(empty or "nothing here yet")
         else:
@@ -168,16 +174,16 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Something the user should know, on stderr in every mode."""
-        self._write(f"{paint('warning', 'yellow', self.stderr)}: {text}", self.stderr)
+        self._write(f": {text}", self.stderr, lead=paint("warning", "yellow", self.stderr))
 
     def error(self, what: str, where: str = "", hint: str = "") -> None:
         """What went wrong, where, and what to do next, on stderr in every mode."""
-        lines = [f"{paint('error', 'red', self.stderr)}: {what}"]
+        lines = [f": {what}"]
         if where:
-            lines.append(f"  where: {where}")
+            lines.append(f"  where: {visible_line(where)}")
         if hint:
             lines.append(f"  hint:  {hint}")
-        self._write("\n".join(lines), self.stderr)
+        self._write("\n".join(lines), self.stderr, lead=paint("error", "red", self.stderr))
 
     def progress(self) -> Progress:
         """A progress callback for library functions; use it as a context manager so that the last bar is closed."""
@@ -193,8 +199,7 @@ class Output:
             raise UsageError(
                 f"this needs a confirmation: {question}", where="standard input is not a terminal", hint="say --yes"
             )
-        self.stderr.write(f"{question} [y/N] ")
-        self.stderr.flush()
+        self._write(f"{question} [y/N] ", self.stderr, end="")
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise ConceptlibError("not confirmed, nothing was changed")
 
@@ -218,9 +223,10 @@ def render_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, w
         all(isinstance(row.get(c), (int, float, type(None))) and not isinstance(row.get(c), bool) for row in rows)
         for c in columns
     ]
-    widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
+    head = [visible_line(column) for column in columns]
+    widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(head)]
     lines = []
-    for line in [list(columns), *cells]:
+    for line in [head, *cells]:
         padded = [
             text.rjust(w) if right else text.ljust(w) for text, w, right in zip(line, widths, numeric, strict=True)
         ]
@@ -259,7 +265,12 @@ class Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                desc=stage, total=total, initial=self._first, file=self._stream, dynamic_ncols=True, leave=True
+                desc=visible_line(stage),
+                total=total,
+                initial=self._first,
+                file=self._stream,
+                dynamic_ncols=True,
+                leave=True,
             )
         if self._bar is not None:
             self._bar.total = total
