@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import Placement, choose
+from conceptlib.models.schedules import schedule_problem
 from conceptlib.store.hashing import digest, sha256_file
 
 COMPONENTS = {
@@ -29,7 +31,6 @@ SHAPE = (
     "conceptlib works on models of the Stable Diffusion 1.x/2.x shape: one CLIP text encoder, a conditional UNet, "
     "a KL autoencoder"
 )
-PREDICTION_TYPES = ("epsilon", "v_prediction")
 
 
 @dataclass(frozen=True)
@@ -198,10 +199,8 @@ def check_shape(pipe: Any, *, where: str) -> None:
         )
     if unet.class_embed_type or unet.addition_embed_type or unet.time_cond_proj_dim:
         problems.append("the UNet wants further conditions (class, image or guidance embeddings)")
-    if pipe.scheduler.config.get("prediction_type", "epsilon") not in PREDICTION_TYPES:
-        problems.append(
-            f"its prediction type is {pipe.scheduler.config.prediction_type}, not one of {PREDICTION_TYPES}"
-        )
+    if problem := schedule_problem(pipe.scheduler):
+        problems.append(problem)
     if problems:
         raise ConceptlibError(f"this model cannot be used: {'; '.join(problems)}", where=where, hint=SHAPE)
 
@@ -239,7 +238,10 @@ def quiet() -> Iterator[None]:
         module.set_verbosity_error()
         module.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # A pipeline tells of every setting of a scheduler that it corrects; `models.schedules` does the same.
+            warnings.filterwarnings("ignore", "The configuration file of this scheduler", FutureWarning)
+            yield
     finally:
         for module, (verbosity, bar) in zip(loggers, before, strict=True):
             module.set_verbosity(verbosity)

@@ -19,6 +19,7 @@ from conceptlib.models.encoding import Progress, PromptCache, decode_latents
 from conceptlib.models.guidance import GuidanceRule, combine
 from conceptlib.models.loading import default_resolution
 from conceptlib.models.prediction import Prediction
+from conceptlib.models.schedules import ddim
 from conceptlib.models.tiny import GUIDANCE_SCALE
 
 NUM_STEPS = 20
@@ -142,9 +143,7 @@ def denoise(
     Returns:
         Latents (N, C, h, w) on the UNet's device.
     """
-    from diffusers import DDIMScheduler
-
-    scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    scheduler = ddim(pipe.scheduler)
     scheduler.set_timesteps(num_steps, device=pipe.unet.device)
     prediction = Prediction(scheduler)
     run = rule.begin() if rule is not None else None
