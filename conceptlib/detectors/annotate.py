@@ -123,13 +123,21 @@ def pictures_of(ref: str | Path | Artifact, store: Store) -> Artifact:
             try:
                 ref = store.get(ref, "images")
             except NotFound:
-                raise missing from None
+                ref = _of_any_kind(ref, store, missing)
     if ref.kind not in PICTURES:
         raise ConceptlibError(
             f"{ref.ref} is of kind {ref.kind}; it holds no pictures", where=ref.path, hint="give a dataset or images"
         )
     ImageTable(ref)  # a dataset of prompts is refused here, before a detector is loaded
     return ref
+
+
+def _of_any_kind(ref: str | Path, store: Store, missing: NotFound) -> Artifact:
+    """The artifact of that name, for a message that says what it is. Raises `missing` where there is none."""
+    try:
+        return store.get(ref)
+    except ConceptlibError:
+        raise missing from None
 
 
 def detect_rows(

@@ -8,7 +8,6 @@ float32 once. What is not: a change of full rank as a LoRA, or a rule of inferen
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from conceptlib.models.loading import load_source, quiet, resolve_base
 from conceptlib.models.parts import components
 from conceptlib.specs.registry import METHODS
 from conceptlib.store import Artifact, Store
-from conceptlib.store.files import is_vacant, rename_folder
+from conceptlib.store.files import is_vacant
+from conceptlib.store.replacing import replacing_folder, restore_folder
 
 WEIGHTS = ("full", "lora", "tensors")
 
@@ -62,6 +62,7 @@ def export_checkpoint(
             is in use. Nothing is left behind.
     """
     target = Path(to).expanduser().absolute()
+    restore_folder(target)
     if not is_vacant(target):
         raise _in_use(target)
     folder = find(ref, store)
@@ -75,19 +76,12 @@ def export_checkpoint(
         raise ConceptlibError(
             "no weight of this checkpoint differs from its base", where=str(folder), hint="nothing to export"
         )
-    staging = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
+    with replacing_folder(target) as staging:
         written = dataclasses.replace(record, adapter=adapter, tensors=tuple(sorted(changed)))
         result = Result(adapter=adapter, tokens=record.tokens, changed=changed)  # type: ignore[arg-type]
         with system_errors(target):
             adapter_module(written).save(staging, pipe, result, written)
         written.write(staging)
-        if not rename_folder(staging, target):
-            raise _in_use(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return Exported(target, adapter, record.adapter, len(changed), _notes(record.adapter, adapter))
 
 

@@ -18,8 +18,9 @@ from conceptlib.errors import ConceptlibError, NotFound, UsageError
 from conceptlib.formats._job import Job, Progress
 from conceptlib.specs.registry import FORMATS
 from conceptlib.store import Artifact, Store
-from conceptlib.store.files import atomic_write, disk_full, is_vacant, replacing_folder, restore_folder
+from conceptlib.store.files import atomic_write, disk_full, is_vacant
 from conceptlib.store.hashing import digest, sha256_bytes
+from conceptlib.store.replacing import replacing_folder, restore_folder
 
 MARK = ".conceptlib-export.json"
 """In every export: what it was made from, and a fingerprint of its files' names and sizes."""
@@ -111,6 +112,7 @@ def export_dataset(
                 "content": _fingerprint(staging),
             }
             atomic_write(staging / MARK, json.dumps(mark, indent=2, ensure_ascii=False) + "\n")
+            _standing(folder, request, overwrite)  # once more: it may be long since
     except OSError as error:
         if full := disk_full(error, folder):
             raise full from error

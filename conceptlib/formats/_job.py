@@ -18,6 +18,7 @@ from conceptlib.formats._names import Names
 from conceptlib.geometry import Detections, xyxy_to_xywh
 from conceptlib.geometry.boxes import area, clip
 from conceptlib.store import Artifact
+from conceptlib.store.hashing import sha256_file
 
 Progress = Callable[[str, int, int], None]
 
@@ -82,6 +83,9 @@ class Job:
 
     def __post_init__(self) -> None:
         self.table = ImageTable(self.dataset)
+        for entry in self.dataset.files:
+            if entry.path.startswith("data/") and not (self.dataset.path / entry.path).exists():
+                _check_shard(self.dataset, entry.path)
         self.total = sum(self.table.count(split) for split in self.splits)
         self._names = names_of(self.table)
 
@@ -89,8 +93,8 @@ class Job:
         """The pictures of a split in order, one row group in memory at a time.
 
         Raises:
-            ConceptlibError: the annotations do not cover the split, or are in another order; a label that is no
-                category.
+            ConceptlibError: a shard is not what it was when it was made; the annotations do not cover the split, or are
+                in another order; a label that is no category.
         """
         for _, samples in self.shards(split):
             yield from samples
@@ -119,11 +123,13 @@ class Job:
         write_new(folder / sample.file_name, sample.data, sample)
 
     def _joined(self, shard: Path) -> Iterator[tuple[Mapping[str, Any], Detections]]:
+        _check_shard(self.dataset, f"data/{shard.name}")
         rows = self.table.shard_rows(shard)
         if self.annotations is None:
             yield from ((row, Detections.empty()) for row in rows)
             return
         path = self.annotations.path / "data" / shard.name
+        _check_shard(self.annotations, f"data/{shard.name}")
         if not path.is_file():
             raise ConceptlibError(
                 f"the annotation set {self.annotations.ref} has nothing about {shard.name}",
@@ -145,6 +151,20 @@ class Job:
                     hint=did_you_mean(unknown[0], self.categories),
                 )
             yield row, found
+
+
+def _check_shard(artifact: Artifact, name: str) -> None:
+    """Raise ConceptlibError unless a file is what the manifest says: a flipped bit would become a damaged picture, a
+    wrong caption or box. A file that the manifest does not name is not looked at."""
+    known = next((entry.sha256 for entry in artifact.files if entry.path == name), None)
+    path = artifact.path / name
+    if known is None or (path.is_file() and sha256_file(path) == known):
+        return
+    raise ConceptlibError(
+        f"{artifact.kind} {artifact.ref} is damaged: {name} is {'not what it was' if path.is_file() else 'missing'}",
+        where=path,
+        hint="`conceptlib verify` names all that is damaged; make the artifact again",
+    )
 
 
 def names_of(table: ImageTable) -> Names:

@@ -2,7 +2,8 @@
 
 The JSON holds the row's columns, the caption (null where there is none; the text is then empty), and `objects`: `bbox`
 `[x, y, width, height]` in pixels, `category`, `score`, and `quad`, `payload` and `visible` where known. A tar file ends
-after 500 MB or 10 000 pictures. Its bytes follow from the dataset: no times, owners or host names.
+after 500 MB or 10 000 pictures. Its bytes follow from the dataset: no times, owners or host names. Names longer than
+the 100 bytes of a classic tar header stand in a pax header, which every reader knows.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class _Shard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._tar = tarfile.open(path, "x", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 - closed by `close`
+        self._tar = tarfile.open(path, "x", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed by `close`
         self._names: set[str] = set()
         self._bytes = 0
 

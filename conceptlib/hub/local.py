@@ -7,8 +7,8 @@ from typing import Literal
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.hub.plan import MANIFEST, Plan, published_files
-from conceptlib.store.files import replacing_folder, restore_folder
 from conceptlib.store.hashing import sha256_file
+from conceptlib.store.replacing import replacing_folder, restore_folder
 
 
 def publish_to_folder(plan: Plan, folder: Path) -> Literal["published", "unchanged"]:

@@ -134,43 +134,6 @@ def rename_folder(source: Path, target: Path) -> bool:
     return True
 
 
-def restore_folder(folder: Path) -> None:
-    """Bring back what ``replacing_folder`` had put aside when it was stopped between its two renames."""
-    previous = _previous(folder)
-    if not folder.exists() and previous.is_dir():
-        os.rename(previous, folder)
-
-
-@contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder beside ``folder`` that takes its place when the block ends well; what was there is removed.
-
-    Else it is removed itself, and ``folder`` stays as it was: readers see the old folder or the new one.
-    """
-    staging = folder.with_name(f".{folder.name}.conceptlib-{os.getpid()}{TMP_SUFFIX}")
-    previous = _previous(folder)
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(parents=True)
-        yield staging
-        if folder.exists():
-            shutil.rmtree(previous, ignore_errors=True)  # of a run that was stopped after its renames
-            os.rename(folder, previous)
-        try:
-            os.rename(staging, folder)
-        except OSError:
-            if previous.is_dir():
-                os.rename(previous, folder)
-            raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    shutil.rmtree(previous, ignore_errors=True)
-
-
-def _previous(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.conceptlib-previous")
-
-
 def disk_full(error: BaseException | None, where: Path) -> ConceptlibError | None:
     """The error to raise instead of "no space left" or "quota exceeded"; None for any other error."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conceptlib.concepts.tables import ImageTable, image_row, shard_name
+from conceptlib.concepts.tables import AnnotationTable, ImageTable, image_row, shard_name
 from conceptlib.errors import ConceptlibError, NotFound, UsageError
 from conceptlib.formats import FORMATS, export_dataset
 from conceptlib.formats import webdataset as web
@@ -123,16 +123,61 @@ def test_which_pictures_and_whose_boxes(store: Store, pictures: Artifact) -> Non
         export_dataset(pictures, "coco", "out", annotations="finder", split="dev", store=store)
 
 
-def test_annotations_that_do_not_fit(store: Store, pictures: Artifact, truth: Artifact) -> None:
-    (truth.path / "data" / shard_name("test", 0, 1)).unlink()
-    assert export_dataset(pictures, "coco", "train", split="train", store=store).images == 4
-    with pytest.raises(ConceptlibError, match="nothing about test-00000-of-00001"):
-        export_dataset(pictures, "coco", "all", store=store)
-    first, second = (truth.path / "data" / shard_name("train", i, 2) for i in (0, 1))
-    first.write_bytes(second.read_bytes())
+def test_annotations_that_do_not_fit(store: Store, pictures: Artifact) -> None:
+    pairs = zip(ImageTable(pictures).rows(), mixed.boxes(), strict=True)
+    rows = [AnnotationTable.row(row, item) for row, item in pairs]
+    with store.draft("annotations", "partly", lock={}, parents={"dataset": pictures}) as draft:
+        for index, part in enumerate((rows[2:4], rows[:2])):  # the wrong way round
+            AnnotationTable.write(draft.path / "data" / shard_name("train", index, 2), part)
+        partly = draft.commit()
     with pytest.raises(ConceptlibError, match="not those of the dataset"):
-        export_dataset(pictures, "coco", "train2", split="train", store=store)
-    assert not Path("all").exists() and not Path("train2").exists()
+        export_dataset(pictures, "coco", "out", annotations=partly, split="train", store=store)
+    with pytest.raises(ConceptlibError, match=r"nothing about test-00000-of-00001.*--split"):
+        export_dataset(pictures, "coco", "out", annotations=partly, split="test", store=store)
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("form", FORMATS.names())
+def test_a_flipped_bit_anywhere_is_an_error(form: str, store: Store, pictures: Artifact, truth: Artifact) -> None:
+    for artifact, what in ((pictures, "dataset mixed"), (truth, "annotations truth")):
+        path = artifact.path / "data" / shard_name("train", 1, 2)
+        whole = path.read_bytes()
+        for place in (len(whole) // 8, len(whole) // 2):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            with pytest.raises(ConceptlibError, match=f"{what}@.* is damaged: data/train-00001.*not what it was"):
+                export_dataset(pictures, form, "out", annotations="truth", store=store)
+        path.write_bytes(whole)
+    assert export_dataset(pictures, form, "out", annotations="truth", store=store).images == 6
+
+
+def test_a_lost_split_is_an_error(store: Store, pictures: Artifact, truth: Artifact) -> None:
+    (pictures.path / "data" / shard_name("test", 0, 1)).unlink()
+    with pytest.raises(ConceptlibError, match=r"is damaged: data/test-00000-of-00001.parquet is missing"):
+        export_dataset(pictures, "coco", "out", store=store)
+    (truth.path / "data" / shard_name("train", 0, 2)).unlink()
+    with pytest.raises(ConceptlibError, match=r"is damaged|has 1 of 2 shards"):
+        export_dataset(pictures, "parquet", "out", store=store)
+    assert not Path("out").exists()
+
+
+def test_long_image_ids_fit_into_tars(store: Store) -> None:
+    from tests.support import readers
+
+    ids = ["x" * 96, "y" * 500, "Z" * 99 + "/one.jpg"]
+    with store.draft("dataset", "long", lock={}) as draft:
+        rows = [image_row(name, mixed.encoded(1)) for name in ids]
+        ImageTable.write(draft.path / "data" / shard_name("train", 0, 1), rows)
+        long = draft.commit()
+    folder = export_dataset(long, "webdataset", "out", store=store).path
+    assert [one["json"]["image_id"] for one in readers.web_samples(folder)] == ids
+
+
+def test_what_holds_no_pictures_is_called_by_its_kind(store: Store, pictures: Artifact) -> None:
+    with store.draft("checkpoint", "uce/object", lock={}) as draft:
+        (draft.path / "x").write_bytes(b"x")
+        draft.commit()
+    with pytest.raises(ConceptlibError, match=r"uce/object@\w+ is of kind checkpoint; it holds no pictures"):
+        export_dataset("uce/object", "coco", "out", store=store)
 
 
 def test_the_order_of_categories(store: Store, pictures: Artifact) -> None:
