@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
+from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
 from typing import Any
 
 from conceptlib.concepts.builders import Outcome
 from conceptlib.errors import ConceptlibError
+from conceptlib.processes import Workers
 
 CHUNK = 16
 
@@ -47,14 +44,12 @@ def outcomes(rows: Iterable[Any], draw: Callable[[Any], Any], workers: int, read
         return
     rest = iter(rows)
     chunks = iter(lambda: tuple(islice(rest, CHUNK)), ())
-    # spawn: forking a process that runs threads (torch, Arrow) may deadlock.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker, initargs=(draw,))
-    try:
+    with Workers(_Draw(draw), workers) as pool:
         waiting: deque[tuple[tuple[Any, ...], Future[list[Any]] | None]] = deque()
 
         def submit(chunk: tuple[Any, ...]) -> None:
             work = [row for row in chunk if not isinstance(row, ready)]
-            waiting.append((chunk, pool.submit(_work, work) if work else None))
+            waiting.append((chunk, pool.submit(work) if work else None))
 
         for chunk in islice(chunks, 2 * workers):
             submit(chunk)
@@ -64,29 +59,13 @@ def outcomes(rows: Iterable[Any], draw: Callable[[Any], Any], workers: int, read
             if (chunk := next(chunks, ())) != ():
                 submit(chunk)
             yield from (row if isinstance(row, ready) else next(drawn) for row in done)
-    except BrokenProcessPool as error:
-        raise ConceptlibError(
-            "a worker process ended abruptly",
-            where="build",
-            hint="out of memory? try fewer workers. A script that calls build() needs `if __name__ == '__main__':`",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
-_draw: Callable[[Any], Any] | None = None
+@dataclass(frozen=True)
+class _Draw:
+    """What a worker does: a chunk at a time."""
 
+    draw: Callable[[Any], Any]
 
-def _start_worker(draw: Callable[[Any], Any]) -> None:
-    global _draw
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    _draw = draw
-    parent = parent_process()
-    if parent is not None:  # a parent that is killed outright tells nobody, and its workers would wait for ever
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-
-
-def _work(rows: Sequence[Any]) -> list[Any]:
-    if _draw is None:
-        raise RuntimeError("the worker was not started by _start_worker")
-    return [_draw(row) for row in rows]
+    def __call__(self, rows: Sequence[Any]) -> list[Any]:
+        return [self.draw(row) for row in rows]

@@ -355,7 +355,7 @@ def test_rows_on_their_way_are_bounded_and_stay_in_order() -> None:
 def test_no_process_is_started_for_rows_that_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [("ready", k) for k in range(5 * CHUNK)]
     with monkeypatch.context() as patch:
-        patch.setattr("conceptlib.concepts.workers._start_worker", None)  # a process that started would break
+        patch.setattr("conceptlib.processes._start", None)  # a process that started would break
         assert list(outcomes(iter(rows), str.upper, 2, ready=tuple)) == rows  # type: ignore[arg-type]
     mixed = [row if k % 3 else "draw me" for k, row in enumerate(rows)]
     expected = [row if k % 3 else "DRAW ME" for k, row in enumerate(rows)]

@@ -7,9 +7,7 @@ one uint8 file that training reads by memory map; a finished file is used again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from PIL import Image
 
 from conceptlib.concepts import world
 from conceptlib.concepts.overlays import Mark, qr, text, watermark
+from conceptlib.processes import Workers
 
 OVERLAYS = ("watermark", "text", "qr-code")
 _STREAM = 7  # Pollution has a random stream of its own: scene and caption of a row are the same with and without it.
@@ -87,8 +86,8 @@ def prerender(
         chunks = [range(start, min(start + 1000, n)) for start in range(0, n, 1000)]
         draw = partial(draw_batch, seed=seed, rates=dict(rates), split=split)
         if workers > 1:
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                parts = list(pool.map(draw, chunks))
+            with Workers(draw, workers) as pool:
+                parts = [done.result() for done in [pool.submit(chunk) for chunk in chunks]]
         else:
             parts = [draw(chunk) for chunk in chunks]
         np.save(images, np.concatenate([part[0] for part in parts]))

@@ -12,9 +12,11 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from conceptlib.models.tiny import diffusion, quality, tokens, vae
 from conceptlib.models.tiny.classifier import Classifier, load_classifier, train_classifier
 from conceptlib.models.tiny.data import prerender
 from conceptlib.models.tiny.recipe import Params
+from conceptlib.processes import Workers
 
 Log = Callable[[str], None]
 SAMPLES = 96
@@ -57,7 +60,12 @@ def train_tiny(
     if processes > 1:
         meeting = work / "meeting"
         meeting.unlink(missing_ok=True)
-        torch.multiprocessing.spawn(_diffusion, (processes, meeting, params, seed, device, out), nprocs=processes)
+        share = partial(
+            _diffusion, processes=processes, meeting=meeting, params=params, seed=seed, device=device, out=out
+        )
+        with Workers(share, processes) as pool:  # each takes one: the first waits for the others before it works
+            for done in as_completed([pool.submit(rank) for rank in range(processes)]):
+                done.result()  # one that failed ends the others, which would wait for it
         meeting.unlink(missing_ok=True)
     else:
         _diffusion(0, 1, None, params, seed, device, out)
