@@ -20,6 +20,7 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.store import files
 from conceptlib.store.artifact import Artifact
 from conceptlib.store.hashing import artifact_id, artifact_key, digest, plain, sha256_file
+from conceptlib.store.journal import FOUND, MADE, Journal
 from conceptlib.store.layout import Layout
 from conceptlib.store.manifest import MANIFEST, FileEntry, Manifest, environment
 from conceptlib.store.secrets import refuse_secrets
@@ -45,6 +46,7 @@ class Draft:
         self.key = artifact_key(kind, name, self.lock, self.parents)
         self.done: Artifact | None = None
         self._layout = layout
+        self._journal = Journal(layout)
         self._mutex = FileLock(layout.lock_file(self.key))
         self._spent = 0.0  # seconds of earlier attempts
         self._started = 0.0
@@ -72,7 +74,7 @@ class Draft:
                 self._resume()
                 self._open = True
             else:
-                self._layout.write_found(self.done)
+                self._journal.found(self.kind, self.name, self.done.id, self.done.parents.values())
         except BaseException as error:
             self._mutex.release()
             if full := files.disk_full(error, self._layout.root):
@@ -175,14 +177,16 @@ class Draft:
         for folder in sorted({path.parent for path in self.path.rglob("*")}):
             files.fsync(folder)
         target = self._layout.artifact_folder(self.kind, self.name, manifest.id)
-        self._layout.write_key(self.key, self.kind, self.name, manifest.id)
-        if not files.rename_folder(self.path, target):
-            standing = self._layout.open(target)
-            if standing is None:  # its manifest is gone or damaged: ours is the good one
-                self._layout.set_aside(target)
-                files.rename_folder(self.path, target)
-            else:
-                self._layout.write_found(standing)
+        with self._journal.locked():
+            self._layout.write_key(self.key, self.kind, self.name, manifest.id)
+            what = MADE
+            if not files.rename_folder(self.path, target):
+                if self._layout.open(target) is None:  # its manifest is gone or damaged: ours is the good one
+                    self._layout.set_aside(target)
+                    files.rename_folder(self.path, target)
+                else:
+                    what = FOUND
+            self._journal.announce(what, self.kind, self.name, manifest.id, self.parents.values())
         shutil.rmtree(self._layout.staging(self.key), ignore_errors=True)
         return Artifact.open(target)
 

@@ -4,7 +4,8 @@ artifacts/<kind>/<name>/<id>/     the artifacts
 staging/<key>/files/, note.json   drafts, and what they are
 tags/<kind>/<name>/<tag>.json     which artifact a tag means, and meant
 keys/<key>.json                   which artifact a key gave: one small file, so a lookup never scans
-found/<kind>/<name>/<id>.json     when an artifact was last asked for and found, not made
+journal.jsonl                     what came, was found again and went, in order; can be deleted
+found/<kind>/<name>/<id>.json     an older release's: when an artifact was last asked for and found
 locks/<key>.lock                  one writer a key
 catalog.duckdb                    an index; can be deleted
 """
@@ -16,7 +17,6 @@ import logging
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from conceptlib.errors import ConceptlibError
@@ -108,23 +108,6 @@ class Layout:
 
     def write_key(self, key: str, kind: str, name: str, artifact_id: str) -> None:
         files.atomic_write(self.key_file(key), json.dumps({"kind": kind, "name": name, "id": artifact_id}))
-
-    def found_file(self, artifact: Artifact) -> Path:
-        return self.root / "found" / artifact.kind / folder_of(artifact.name) / f"{artifact.id}.json"
-
-    def write_found(self, artifact: Artifact) -> None:
-        """Note that an artifact was asked for, and was there: from now on it is what its name means."""
-        now = datetime.now(UTC).isoformat(timespec="microseconds")
-        files.atomic_write(self.found_file(artifact), json.dumps({"at": now}))
-
-    def made_or_found(self, artifact: Artifact) -> str:
-        """When it was made or last found, whichever is later (UTC, ISO 8601: sorts as text)."""
-        try:
-            at = str(json.loads(self.found_file(artifact).read_bytes())["at"])
-            datetime.fromisoformat(at)
-        except (OSError, ValueError, KeyError, TypeError):
-            return artifact.created  # never found, or a damaged note: it counts from when it was made
-        return max(at, artifact.created)
 
     def set_aside(self, folder: Path) -> Path:
         """Move a folder out of sight into the staging area, where ``gc`` finds it.

@@ -17,6 +17,7 @@ from conceptlib.store.artifact import Artifact
 from conceptlib.store.draft import Draft
 from conceptlib.store.gc import GcReport, collect
 from conceptlib.store.home import home
+from conceptlib.store.journal import REMOVED, Journal
 from conceptlib.store.layout import Layout
 from conceptlib.store.manifest import MANIFEST
 from conceptlib.store.names import (
@@ -31,6 +32,7 @@ from conceptlib.store.names import (
     split_ref,
 )
 from conceptlib.store.refs import parse_ref
+from conceptlib.store.scan import scan
 from conceptlib.store.tags import Tag, all_tags, read_tag, remove_tag, set_tag
 from conceptlib.store.verify import Problem, verify_folder
 
@@ -51,6 +53,7 @@ class Store:
                 "the store's root is a file", where=str(self.root), hint="set CONCEPTLIB_HOME to a folder"
             )
         self.layout = Layout(self.root)
+        self.journal = Journal(self.layout)
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
@@ -121,11 +124,9 @@ class Store:
 
         Damaged manifests are logged and left out.
         """
-        found = [self.layout.open(folder) for folder in self.layout.folders(kind, name)]
-        return sorted(
-            (one for one in found if one is not None and (parent is None or parent in one.manifest.parents.values())),
-            key=lambda one: (self.layout.made_or_found(one), one.id),
-        )
+        folders = self.journal.order(self._folders(kind, name), kind, name)
+        found = [self.layout.open(self.root / folder) for folder in folders]
+        return [one for one in found if one is not None and (parent is None or parent in one.manifest.parents.values())]
 
     def children(self, artifact: Artifact) -> builtins.list[Artifact]:
         """The artifacts that name ``artifact`` as a parent, newest last."""
@@ -141,7 +142,7 @@ class Store:
         Args:
             progress: called with ("verify", artifacts done, artifacts in all).
         """
-        folders = list(self.layout.folders()) if ref is None else [self._folder(ref)]
+        folders = [self.root / one for one in sorted(self._folders())] if ref is None else [self._folder(ref)]
         problems: list[Problem] = []
         for index, folder in enumerate(folders):
             if progress is not None:
@@ -177,8 +178,10 @@ class Store:
                 hint=f"conceptlib untag {tags[0].ref}",
             )
         if not dry_run:
-            shutil.rmtree(self.layout.set_aside(artifact.path), ignore_errors=True)
-            self.layout.found_file(artifact).unlink(missing_ok=True)
+            with self.journal.locked():
+                aside = self.layout.set_aside(artifact.path)
+                self.journal.announce(REMOVED, artifact.kind, artifact.name, artifact.id)
+            shutil.rmtree(aside, ignore_errors=True)
         return artifact
 
     def tag(
@@ -219,6 +222,12 @@ class Store:
         """
         return collect(self.layout, older_than=older_than, dry_run=dry_run)
 
+    def _folders(self, kind: str | None = None, name: str | None = None) -> set[str]:
+        """Every artifact's folder relative to the root, of a kind and a name if given."""
+        kinds = [check_kind(kind)] if kind else KINDS
+        name_folder = folder_of(name) if name else None
+        return {folder for one in kinds for folder in scan(self.layout, one, name_folder).folders}
+
     def _holds(self, path: Path) -> bool:
         """Whether ``path`` lies in this store, whatever links lead there."""
         return path.resolve().is_relative_to(self.layout.artifacts.resolve())
@@ -230,7 +239,7 @@ class Store:
         text = os.fspath(ref)
         prefix = text.rpartition("@")[2]
         if _PREFIX.fullmatch(prefix):
-            hits = [folder for folder in self.layout.folders() if folder.name.startswith(prefix)]
+            hits = [self.root / one for one in self._folders() if one.rpartition("/")[2].startswith(prefix)]
             if len(hits) == 1:
                 return hits[0]
         path = Path(text).expanduser().absolute()
@@ -298,7 +307,8 @@ class Store:
     def _by_prefix(self, text: str, kind: str | None) -> Artifact | None:
         if not _PREFIX.fullmatch(text):
             return None
-        found = [self.layout.open(folder) for folder in self.layout.folders(kind) if folder.name.startswith(text)]
+        hits = [folder for folder in self._folders(kind) if folder.rpartition("/")[2].startswith(text)]
+        found = [self.layout.open(self.root / folder) for folder in hits]
         whole = sorted((one for one in found if one is not None), key=lambda one: (one.created, one.id))
         if len({one.id for one in whole}) > 1:
             raise self._ambiguous(text, whole)

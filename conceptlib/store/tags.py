@@ -16,6 +16,7 @@ from filelock import FileLock
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import files
 from conceptlib.store.artifact import Artifact
+from conceptlib.store.journal import TAGGED, Journal
 from conceptlib.store.layout import Layout
 from conceptlib.store.names import KINDS, name_of
 
@@ -117,4 +118,7 @@ def _write(layout: Layout, tag: Tag, artifact_id: str | None) -> Tag:
     new = Tag(tag.kind, tag.name, tag.tag, (*tag.history, change))
     text = json.dumps({"id": new.id, "history": [asdict(one) for one in new.history]}, indent=2) + "\n"
     files.atomic_write(layout.tag_file(tag.kind, tag.name, tag.tag), text)
+    journal = Journal(layout)
+    with journal.locked():
+        journal.announce(TAGGED, tag.kind, tag.name, str(artifact_id or tag.id), tag=tag.tag)
     return new

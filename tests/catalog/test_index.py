@@ -252,6 +252,7 @@ def test_two_processes_write_and_read_at_once(store: Store) -> None:
     assert sorted(path.name for path in store.root.iterdir()) == [
         "artifacts",
         "catalog.duckdb",
+        "journal.jsonl",
         "keys",
         "locks",
         "staging",
