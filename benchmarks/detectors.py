@@ -31,15 +31,17 @@ RESULTS = Path("benchmarks/results/detectors.json")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 SIDE = 512
 TEST_SHARE = 5
-TEST_SQUARES, PICTURED_SQUARES = 300, 48
+TEST_SQUARES, PICTURED_SQUARES, READ_SQUARES = 300, 48, 80
 RATE = 0.6
 LEAST_CODE = 48
 COLUMNS = (
     "detector",
+    "level",
     "mAP50",
     "mAP50-95",
     "recall",
     "precision",
+    "words read",
     "recall by size",
     "recall by opacity",
     "on clean",
@@ -52,6 +54,7 @@ params:
   detectors: [zxing, "{trained}"]
 """
 
+READERS = ("rapidocr", "easyocr")
 BLOCKS = """kind: detector
 name: rapidocr-blocks
 description: RapidOCR, lines of a block put together as the truth has them
@@ -193,6 +196,22 @@ def text(run: Run) -> dict[str, Any]:
     return _one(run, "text", [run.trained(), spec])
 
 
+def reading(run: Run) -> dict[str, Any]:
+    """Readers of text as they are, line by line and word by word; nothing is trained."""
+    data = run.dataset("icd-text-photos", "test", "rate=0.8", f"rows={READ_SQUARES}")
+    made = evaluated(READERS, data, None)
+    bars = [
+        {
+            "name": f"words read by {one.info['detector']}",
+            "required": "—",
+            "measured": f"{one.info['word-recall']:.1%}; lines found {one.info['recall']:.1%}",
+            "passed": None,
+        }
+        for one in made
+    ]
+    return {"rows": [row_of(one, "text") for one in made], "bars": bars, "picture": ""}
+
+
 def _one(run: Run, concept: str, detectors: Sequence[Any]) -> dict[str, Any]:
     made = evaluated(detectors, run.dataset(f"icd-{concept}-photos", "test", "rate=0.8"), run.spotless())
     cuda = _has_cuda()
@@ -243,7 +262,7 @@ def picture(run: Run, part: str, detectors: Sequence[Any]) -> str:
     return str(path)
 
 
-PARTS: dict[str, Callable[[Run], dict[str, Any]]] = {"qr": qr, "watermark": watermark, "text": text}
+PARTS: dict[str, Callable[[Run], dict[str, Any]]] = {"qr": qr, "watermark": watermark, "text": text, "reading": reading}
 
 TEXT = """# Detectors, measured
 

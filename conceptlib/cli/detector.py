@@ -11,11 +11,13 @@ from conceptlib.cli.output import Output
 
 _COLUMNS = [
     "detector",
+    "level",
     "mAP50",
     "mAP50-95",
     "AP50 by concept",
     "recall",
     "precision",
+    "words read",
     "recall by size",
     "recall by opacity",
     "image recall",

@@ -31,6 +31,8 @@ from conceptlib.geometry import Detections
 from conceptlib.specs.registry import ADAPTERS
 
 Progress = Callable[[str, int, int], None]
+OBJECT, LINE, WORD = "object", "line", "word"
+"""What one box of a detector stands for, see `conceptlib.detectors.levels`."""
 LOWEST_SCORE = 0.001
 """Scores below this are never reported: what `detect` is asked for when a whole precision-recall curve is wanted."""
 
@@ -44,7 +46,8 @@ class Detector(Protocol):
     artifact: id of the detector artifact that it was loaded from, or "".
 
     One that only says what is in a picture, not where (`Detections.of_image`), has `locates = False`; one that never
-    computes on a GPU `on_cpu = True`.
+    computes on a GPU `on_cpu = True`. One whose boxes are lines or words of a text has `level = "line"` or `"word"`,
+    and `reads = True` if their payloads are what stands there (`conceptlib.detectors.levels`).
     """
 
     name: str
@@ -108,6 +111,16 @@ def needs_training(adapter: ModuleType, params: Any) -> bool:
 def locates(detector: Detector) -> bool:
     """Whether a detector says where things are; an image classifier does not."""
     return bool(getattr(detector, "locates", True))
+
+
+def level_of(detector: Detector) -> str:
+    """`object`, `line` or `word`: what one box of the detector stands for."""
+    return str(getattr(detector, "level", OBJECT))
+
+
+def reads(detector: Detector) -> bool:
+    """Whether the payloads of the detector's boxes are the text that stands there."""
+    return bool(getattr(detector, "reads", False))
 
 
 def uses_gpu(detector: Detector, device: str | None) -> bool:

@@ -47,6 +47,8 @@ class Quality:
             drawn with, where it is known.
         ap50: average precision at IoU 0.5 of each label that the truth holds.
         other_clean, other_alarms: clean pictures from elsewhere, and how many of them have such a box.
+        level: what a box stands for, see `conceptlib.detectors.levels`. words, words_read: words of the truth, and
+            those that the detector read; 0 where it does not read.
         located: whether the detector says where things are; if not, only what counts pictures means something.
         clean, alarms: pictures without the concept, and how many of them have a box at or above the threshold.
         polluted, seen: pictures with it, and how many of them have such a box.
@@ -67,6 +69,9 @@ class Quality:
     other_clean: int = 0
     other_alarms: int = 0
     located: bool = True
+    level: str = "object"
+    words: int = 0
+    words_read: int = 0
 
 
 def measure(

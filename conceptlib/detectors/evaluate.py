@@ -13,10 +13,21 @@ from typing import Any
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.annotate import decoded, pictures_of
-from conceptlib.detectors.base import LOWEST_SCORE, Detector, Progress, detector_lock, locates
+from conceptlib.detectors.base import (
+    LOWEST_SCORE,
+    OBJECT,
+    WORD,
+    Detector,
+    Progress,
+    detector_lock,
+    level_of,
+    locates,
+    reads,
+)
 from conceptlib.detectors.coco import Quality, measure
 from conceptlib.detectors.drawn import Opacities
 from conceptlib.detectors.failures import FAILURES, alarms_in, failures_in
+from conceptlib.detectors.levels import truth_at, words_read
 from conceptlib.detectors.load import load_detector
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.stats import wilson
@@ -66,9 +77,10 @@ def evaluate_detector(
 
     Returns:
         An artifact of kind `evaluation` called `<detector>/<dataset>`, with `scores.json`: a list of `{"subject",
-        "metric", "value", "low", "high", "n"}`, the interval Wilson's at 95 % where the value is a share of things
-        counted. Metrics: see `scores_of`. `failures.json` has a row for every picture with a miss or a false alarm.
-        `info`: the scores by metric, `images_per_second` (decoding and detecting, on this machine), `threshold`.
+        "metric", "value", "low", "high", "n", "level"}`, the interval Wilson's at 95 % where the value is a share of
+        things counted. Metrics: see `scores_of`. `failures.json` has a row for every picture with a miss or a false
+        alarm. `info`: the scores by metric, `images_per_second` (decoding and detecting, on this machine), `threshold`,
+        `level`: what a box stands for (`conceptlib.detectors.levels`).
 
     Raises:
         NotFound: no such detector, dataset or truth. ConceptlibError: no such split, or the truth does not cover it
@@ -79,7 +91,7 @@ def evaluate_detector(
     spotless = pictures_of(clean, store) if clean is not None else None
     finder = load_detector(detector, store=store, device=device, trust=trust)
     known = truth_for(pictures, truth, store)
-    lock = {"detector": detector_lock(finder), "split": split} | version_lock(VERSION)
+    lock = {"detector": detector_lock(finder), "split": split} | version_lock(VERSION) | _level_lock(finder)
     parents = {"dataset": pictures.id, "annotations": known.id} | (
         {"detector": finder.artifact} if finder.artifact else {}
     )
@@ -95,10 +107,17 @@ def evaluate_detector(
         atomic_write(draft.path / FAILURES, json.dumps(outcome.failures, indent=1) + "\n")
         info = {row["metric"]: row["value"] for row in scores}
         about = {"detector": finder.name, "dataset": pictures.name, "split": split, "threshold": finder.threshold}
+        about |= {"level": outcome.quality.level}
         images = outcome.quality.clean + outcome.quality.polluted
         return draft.commit(
             info=info | about | {"images_per_second": round(outcome.images_per_second, 1), "images": images}
         )
+
+
+def _level_lock(detector: Detector) -> dict[str, Any]:
+    """What is measured beyond whole objects; nothing for other detectors, whose keys stay as they were."""
+    level: dict[str, Any] = {"level": level_of(detector)} if level_of(detector) != OBJECT else {}
+    return level | ({"words": True} if reads(detector) else {})
 
 
 def truth_for(pictures: Artifact, truth: str | Path | Artifact | None, store: Store) -> Artifact:
@@ -137,8 +156,8 @@ def score(
     """Compare a detector with an annotation set on one split, and count its false alarms on clean pictures."""
     table = ImageTable(pictures)
     total = table.count(split)
-    known = AnnotationTable(truth).by_image(split)
-    if not any(label in detector.labels for item in known.values() for label in item.labels):
+    level, known = truth_at(AnnotationTable(truth), split, level_of(detector), detector.labels)
+    if not any(label in detector.labels for item in known.values() for label in item.objects.labels):
         raise ConceptlibError(
             f"split {split!r} of {truth.ref} has no {' or '.join(detector.labels)} to find",
             where=truth.path,
@@ -149,6 +168,7 @@ def score(
     found: list[Detections] = []
     opacities: list[list[float | None]] = []
     failures: list[dict[str, Any]] = []
+    words = [(0, 0)]
     seconds = 0.0
     if progress is not None:
         progress(f"evaluate {detector.name}", 0, total)
@@ -160,15 +180,22 @@ def score(
             raise ConceptlibError(
                 f"the annotation set {truth.ref} has no row for image {missing[0]!r}", where=truth.path
             )
-        expected.extend(known[row["image_id"]] for row in batch)
-        opacities.extend(opacity(row, known[row["image_id"]]) for row in batch)
+        for row, answer in zip(batch, answers, strict=True):
+            item = known[row["image_id"]]
+            told = opacity(row, item.objects)
+            expected.append(item.boxes)
+            opacities.append([told[owner] for owner in item.owners])
+            failures += failures_in(row["image_id"], item.boxes, answer, detector)
+            if reads(detector):
+                sure = answer.filter(answer.scores >= detector.threshold)
+                words.append(words_read(item.objects, sure, detector.labels))
         found.extend(answers)
-        for row, item, answer in zip(batch, expected[-len(batch) :], answers, strict=True):
-            failures += failures_in(row["image_id"], item, answer, detector)
         if progress is not None:
             progress(f"evaluate {detector.name}", len(found), total)
         started = time.perf_counter()
     quality = measure(expected, found, detector.labels, detector.threshold, opacities)
+    read, there = (sum(counts) for counts in zip(*words, strict=True))
+    quality = replace(quality, level=level, words=there, words_read=read)
     if not locates(detector):
         quality = replace(quality, located=False)
     if clean is not None:
@@ -187,13 +214,14 @@ def scores_of(quality: Quality, subject: str) -> list[dict[str, Any]]:
     pictures: `image-recall`, the share of pictures with the concept in which something is found, and
     `false-positive-rate`, the share of pictures without it in which something is found; `clean-false-positive-rate`
     is that of the clean pictures given beside the dataset. A detector that does not say where things are has only
-    those of whole pictures.
+    those of whole pictures. Of one that reads also `word-recall`: the share of the truth's words that it read. `level`
+    says what was counted: `object`, `line`, `word` or `picture`.
     """
     rows: list[dict[str, Any]] = []
     precision = {"mAP50": quality.map50, "mAP50-95": quality.map50_95}
     precision |= {f"AP50/{label}": value for label, value in quality.ap50.items()} if len(quality.ap50) > 1 else {}
     if quality.located:
-        extra = {"low": None, "high": None, "n": quality.boxes, "interval": None}
+        extra = {"low": None, "high": None, "n": quality.boxes, "interval": None, "level": quality.level}
         rows += [{"subject": subject, "metric": metric, "value": value} | extra for metric, value in precision.items()]
     shares: dict[str, tuple[int, int]] = {}
     if quality.located:
@@ -202,7 +230,12 @@ def scores_of(quality: Quality, subject: str) -> list[dict[str, Any]]:
         shares |= {f"recall-opacity/{name}": counts for name, counts in quality.by_opacity.items()}
     shares |= {"image-recall": (quality.seen, quality.polluted), "false-positive-rate": (quality.alarms, quality.clean)}
     shares["clean-false-positive-rate"] = (quality.other_alarms, quality.other_clean)
-    rows.extend(wilson(k, n).score(subject, metric) for metric, (k, n) in shares.items() if n)
+    shares["word-recall"] = (quality.words_read, quality.words)
+    whole = {"image-recall", "false-positive-rate", "clean-false-positive-rate"}
+    levels = dict.fromkeys(whole, "picture") | {"word-recall": WORD}
+    for metric, (k, n) in shares.items():
+        if n:
+            rows.append(wilson(k, n).score(subject, metric, level=levels.get(metric, quality.level)))
     return rows
 
 
@@ -219,11 +252,13 @@ def table_row(evaluation: Artifact) -> dict[str, Any]:
         "dataset": info["dataset"],
         "split": info["split"],
         "threshold": info["threshold"],
+        "level": info.get("level", OBJECT),
         "mAP50": info.get("mAP50"),
         "mAP50-95": info.get("mAP50-95"),
         "AP50 by concept": buckets("AP50/"),
         "recall": info.get("recall"),
         "precision": info.get("precision"),
+        "words read": info.get("word-recall"),
         "recall by size": buckets("recall/"),
         "recall by opacity": buckets("recall-opacity/"),
         "image recall": info.get("image-recall"),

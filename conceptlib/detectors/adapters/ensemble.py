@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from conceptlib.detectors.base import LOWEST_SCORE, Detector, detector_lock, locates, uses_gpu
+from conceptlib.detectors.base import LOWEST_SCORE, OBJECT, Detector, detector_lock, level_of, locates, reads, uses_gpu
 from conceptlib.geometry import Detections, iou
 from conceptlib.specs.params import Params as BaseParams
 from conceptlib.specs.params import PositiveInt
@@ -68,6 +68,9 @@ class EnsembleDetector:
         self.members = tuple(members)
         self.labels = tuple(dict.fromkeys(label for member in self.members for label in member.labels))
         self.locates = any(locates(member) for member in self.members)
+        levels = {level_of(member) for member in self.members}
+        self.level = levels.pop() if len(levels) == 1 else OBJECT
+        self.reads = any(reads(member) for member in self.members)
         self.on_cpu = not any(uses_gpu(member, None) for member in self.members)
 
     def lock(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from conceptlib.detectors.base import as_image
+from conceptlib.detectors.base import LINE, OBJECT, as_image
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections, clip, quad_to_xyxy
 from conceptlib.specs.params import Fraction, PositiveFloat, PositiveInt
@@ -71,6 +71,8 @@ class RapidOcrDetector:
         self.params = params
         self.labels = (params.label,)
         self.threshold = params.confidence
+        self.level = OBJECT if params.join else LINE
+        self.reads = params.read
         sections = ["Det", *(["Rec"] if params.read else []), *([] if params.upright else ["Cls"])]
         paths = {section: _network(params.models, section) for section in sections}
         self._weights = {section.lower(): sha256_file(path) for section, path in paths.items()}

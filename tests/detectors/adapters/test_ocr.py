@@ -1,10 +1,11 @@
-"""Readers of text: RapidOCR on its own networks, EasyOCR on random ones in the right files."""
+"""Readers of text: RapidOCR and EasyOCR on their own networks, EasyOCR also on random ones in the right files."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from conceptlib.detectors.adapters import easyocr, rapidocr
+from conceptlib.detectors.base import level_of, reads
 from conceptlib.detectors.load import load_detector
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections, iou
@@ -96,6 +98,29 @@ def test_easyocr_says_what_is_missing_and_where_it_is(tmp_path: Path) -> None:
     assert not list(folder.iterdir())
     with pytest.raises(ConceptlibError, match="does not read 'xx'"):
         easyocr.needed(["en", "xx"])
+
+
+def test_easyocr_says_what_brings_the_weights_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EASYOCR_MODULE_PATH", str(tmp_path))
+    monkeypatch.setattr(easyocr, "PACKAGE", "no_such_package")
+    with pytest.raises(ConceptlibError, match="are missing") as error:
+        easyocr.load(SimpleNamespace(name="e", params=easyocr.Params()))
+    assert error.value.where == str(tmp_path / "model") and "conceptlib[easyocr-en]" in error.value.hint
+    with pytest.raises(ConceptlibError, match=r"latin_g2\.pth") as error:
+        easyocr.load(SimpleNamespace(name="e", params=easyocr.Params(languages=("de",))))
+    assert "easyocr-en" not in error.value.hint and "latin_g2.zip" in error.value.hint
+
+
+def test_easyocr_reads_with_the_weights_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EASYOCR_MODULE_PATH", str(tmp_path))
+    image, ink = sign("Harbour street")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        detector = load_detector("easyocr", device="cpu")
+        found, nothing = detector.detect([image, np.zeros((64, 64, 3), np.uint8)])
+    assert " ".join(found.payloads or ()) == "Harbour street" and len(nothing) == 0
+    assert iou(found.boxes, [ink])[0, 0] > 0.5 and found.scores.min() > 0.5
+    assert level_of(detector) == "line" and reads(detector)
 
 
 @pytest.mark.parametrize(
