@@ -31,7 +31,7 @@ def cli(checkpoint: str, prompt: str, path: str, mode: str | None, out: output.O
     """Draw PROMPT with a CHECKPOINT (a name, id, folder or Hub id; a base such as `tiny` works as well).
 
     \b
-    The checkpoint's negative prompt is applied. Examples:
+    The checkpoint's negative prompt is applied. A name is looked up in the store; hf:ORG/NAME is on the Hub. Examples:
       conceptlib generate geom-erasing/qr "a red circle on grey" --compare --out before-after.png
       conceptlib generate tiny "a striped blue star" --n 8
     """

@@ -44,7 +44,7 @@ def _telling(error: BaseException) -> BaseException:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)
-    return next((one for one in chain if isinstance(one, HfHubHTTPError) or _is_connection_error(one)), error)
+    return next((one for one in chain if isinstance(one, HfHubHTTPError) or is_connection_error(one)), error)
 
 
 def _translate(error: BaseException, repo_id: str, token: str | None) -> ConceptlibError:
@@ -83,7 +83,7 @@ def _translate(error: BaseException, repo_id: str, token: str | None) -> Concept
             )
         what, hint = _by_status(status, repo_id)
         return ConceptlibError(what + (f": {said}" if said else ""), where=repo_id, hint=hint)
-    if _is_connection_error(error):
+    if is_connection_error(error):
         hint = f"check the network, then run the same command again; {_AGAIN}"
         return ConceptlibError(
             f"{constants.ENDPOINT} cannot be reached ({type(error).__name__})", where=repo_id, hint=hint
@@ -113,7 +113,7 @@ def _by_status(status: int, repo_id: str) -> tuple[str, str]:
     return f"the Hub refused the request (HTTP {status})", "`--dry-run` shows what would be sent"
 
 
-def _is_connection_error(error: BaseException) -> bool:
+def is_connection_error(error: BaseException) -> bool:
     """Whether no answer came: judged by the class's name and family, since the client has changed its HTTP library
     before.
     """

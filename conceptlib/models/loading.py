@@ -17,8 +17,10 @@ from typing import Any
 import torch
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.hub import reading
 from conceptlib.models.devices import Placement, choose
 from conceptlib.models.schedules import schedule_problem
+from conceptlib.specs.registry import METHODS
 from conceptlib.store.hashing import digest, sha256_file
 
 COMPONENTS = {
@@ -56,12 +58,13 @@ def resolve_base(base: str | Path) -> Source:
         ConceptlibError: a folder that holds no diffusers model, or a name that is neither a folder nor of the form
         `org/name`.
     """
-    text = str(base)
+    said = str(base)
+    text = reading.without_scheme(said)
     if text == "tiny":
         from conceptlib.models import tiny
 
         return Source("tiny", str(tiny.path()))
-    folder = Path(text).expanduser()
+    folder = Path(said).expanduser()
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():
             raise ConceptlibError(
@@ -70,14 +73,14 @@ def resolve_base(base: str | Path) -> Source:
                 hint="give the folder that save_pretrained wrote",
             )
         return Source(str(folder.resolve()), str(folder.resolve()))
-    name, _, revision = text.partition("@")
-    if name.count("/") != 1 or name.startswith((".", "/", "~")) or not all(name.split("/")):
+    named = reading.hub_name(said)
+    if named is None or (not named.explicit and named.repo.partition("/")[0] in METHODS):
         raise ConceptlibError(
-            f"no model {text!r}: it is neither a folder here nor a Hub id",
+            f"no model {said!r}: it is neither a folder here nor a Hub id",
             where="base",
-            hint="use tiny, a diffusers folder, or org/name[@revision]",
+            hint="use tiny, a diffusers folder, or org/name[@revision] (hf:org/name)",
         )
-    return Source(text, name, revision or None)
+    return Source(text, named.repo, named.revision)
 
 
 def base_lock(base: str | Path) -> dict[str, str | None]:
@@ -121,11 +124,12 @@ def load_source(source: Source, placement: Placement) -> Any:
     from diffusers.models import AutoencoderKL
     from transformers import CLIPTextModel
 
-    index = json.loads(_index_file(source).read_text(encoding="utf-8"))
+    index_file = _index_file(source)
+    index = json.loads(index_file.read_text(encoding="utf-8"))
     check_index(index, where=source.ref)
     where: dict[str, Any] = {"use_safetensors": True}
-    if source.revision:
-        where["revision"] = source.revision
+    if source.on_hub:  # the commit, even where a branch was named: it may move between two files
+        where["revision"] = index_file.parent.name
     with quiet(), _explained(source):
         modules = {}
         for name, cls in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel)):
@@ -258,10 +262,8 @@ def _file(source: Source, name: str) -> Path:
     """A file of a model on this machine, fetched if it is on the Hub."""
     if not source.on_hub:
         return Path(source.location) / name
-    from huggingface_hub import hf_hub_download
-
     with _explained(source):
-        return Path(hf_hub_download(source.location, name, revision=source.revision))
+        return reading.fetched(source.location, name, source.revision).path
 
 
 @contextlib.contextmanager
