@@ -6,11 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from conceptlib.errors import ConceptlibError
-
 _TOKEN = re.compile(r"\b(?:hf|api_org|hf_oauth)_[A-Za-z0-9]{16,}")
 _LOCAL_PATH = re.compile(r"(?:/|~[/\\]?|[A-Za-z]:[\\/]|\\\\|file:|\.{1,2}[/\\])\S.*", re.DOTALL)
-_TEXT_SUFFIXES = {".json", ".jsonl", ".md", ".txt", ".yaml", ".yml", ".csv", ""}
 
 
 def redact(text: str, token: str | None) -> str:
@@ -35,17 +32,3 @@ def without_local_paths(value: Any) -> Any:
         return "local:" + re.split(r"[\\/]", value.rstrip("\\/"))[-1]
     home = str(Path.home())
     return value.replace(home, "~") if home != "/" else value
-
-
-def refuse_token(name: str, data: bytes, token: str | None) -> None:
-    """Raise `ConceptlibError` if a text file that is about to be published holds the user's token, or what looks like
-    one.
-    """
-    if Path(name).suffix not in _TEXT_SUFFIXES:
-        return
-    if (token and token.encode() in data) or _TOKEN.search(data.decode("utf-8", "replace")):
-        raise ConceptlibError(
-            "a file that would be published holds an access token; nothing was sent",
-            where=name,
-            hint="revoke that token (https://huggingface.co/settings/tokens) and make the artifact again without it",
-        )

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from conceptlib.errors import NotFound, UsageError
 from conceptlib.hub.plan import CARD, CardOptions, Plan, PlannedFile, ProgressFn, manifest_file
-from conceptlib.hub.privacy import refuse_token
+from conceptlib.hub.scan import refuse_secrets_in
 from conceptlib.hub.target import FolderTarget, HubTarget, parse_target
 from conceptlib.specs.registry import Registry
 from conceptlib.store import Artifact, Store
@@ -26,7 +26,6 @@ from conceptlib.store import Artifact, Store
 KINDS = Registry("conceptlib.hub.kinds")
 
 _OPEN_FOLDER = "this is not for all audiences, and a folder is not gated: gate the repository that you upload it to"
-_SCANNED_BYTES = 16 << 20  # text files beyond this are tables that conceptlib did not write
 
 
 @dataclass(frozen=True)
@@ -134,11 +133,12 @@ def publish(
         license: a licence id of the Hub ("apache-2.0", "cc-by-4.0", ...); else what the artifact knows, else "unknown".
         tag: name of the tag instead of `v-<artifact id>`.
         token: else huggingface_hub's own (`HF_TOKEN`, `hf auth login`). It is never shown or written.
-        progress: see docs/architecture.md; stages "hash", "upload", "read back".
+        progress: see docs/architecture.md; stages "hash", "look for secrets", "upload", "read back".
 
     Raises:
         UsageError: the target is unclear or does not fit the kind.
-        ConceptlibError: everything else that went wrong, with what arrived and what to do next.
+        ConceptlibError: a file holds a secret (`hub.scan`); everything else that went wrong, with what arrived and what
+            to do next.
     """
     target = parse_target(to)
     store = store or Store()
@@ -148,9 +148,7 @@ def publish(
             "private, gated and tag are for repositories on the Hub, and this is a folder", where=str(target.path)
         )
     plan = make_plan(artifact, store, target, license=license, tag=tag)
-    for file in plan.files:
-        if file.size <= _SCANNED_BYTES:
-            refuse_token(file.path, file.read(), token or os.environ.get("HF_TOKEN"))
+    refuse_secrets_in(plan.files, token, progress)
 
     if isinstance(target, FolderTarget):
         from conceptlib.hub.local import publish_to_folder

@@ -7,16 +7,23 @@ from typing import Any
 
 from conceptlib.errors import ConceptlibError
 
-_SHAPES = re.compile(
-    r"\bhf_[A-Za-z0-9]{16,}"  # Hugging Face user and organisation tokens
-    r"|\bapi_org_[A-Za-z0-9]{16,}"
+SHAPES = (
+    r"\b(?:hf|api_org|hf_oauth)_[A-Za-z0-9]{16,}"  # Hugging Face, of users and organisations
     r"|\bgh[pousr]_[A-Za-z0-9]{20,}"  # GitHub
     r"|\bgithub_pat_[A-Za-z0-9_]{20,}"
-    r"|\bsk-[A-Za-z0-9_-]{20,}"
-    r"|\bAKIA[0-9A-Z]{16}\b"  # AWS
+    r"|\bglpat-[A-Za-z0-9_-]{20,}"  # GitLab
+    r"|\bsk-[A-Za-z0-9_-]{20,}"  # OpenAI, Anthropic
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS
+    r"|\bAIza[A-Za-z0-9_-]{35}"  # Google
+    r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}"  # Slack
+    r"|\b(?:npm_|pypi-)[A-Za-z0-9_-]{36,}"
+    r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"  # JSON Web Tokens
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|://[^/\s:@]+:[^/\s@]+@"  # user and password in an address
 )
+"""What secrets look like, in the syntax that Python's `re` and RE2 share."""
+
+_SHAPES = re.compile(SHAPES)
 
 
 def find_secret(value: Any, where: str) -> str:

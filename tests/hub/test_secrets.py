@@ -105,7 +105,9 @@ def test_a_file_that_holds_a_token_is_not_published(
 
     checkpoint = make_checkpoint(fill)  # type: ignore[operator]
     for target in ("org/name", tmp_path / "out"):
-        with pytest.raises(ConceptlibError, match="holds an access token; nothing was sent") as caught:
+        with pytest.raises(
+            ConceptlibError, match="holds an access token or another secret; nothing was sent"
+        ) as caught:
             publish(checkpoint, target, store=store)
         assert caught.value.where == "model_index.json"
         assert held not in str(caught.value)
