@@ -124,6 +124,8 @@ PACKAGE_OF_MODULE = {
     "httpx2": "huggingface_hub",  # its HTTP layer, whose errors it lets through
     "tokenizers": "transformers",
     "cv2": "ultralytics",
+    "charset_normalizer": "charset-normalizer",
+    "pillow_heif": "pillow-heif",
     "fsspec": "huggingface_hub",
 }
 

@@ -40,6 +40,13 @@ from conceptlib.store.hashing import digest
 _PARTS = "parts"
 _PATHS = ("source", "fonts", "missing_captions", "file")
 """Parameters that may be paths."""
+_HINTS = {  # of reasons for which no picture can be used
+    "bad-caption": "say in which encoding the captions are: encoding=cp1252, or correct them",
+    "bad-row": "correct the metadata's lines; rejects name them",
+    "missing-file": "names in metadata are relative to its own folder, paths in tables to the table's",
+    "no-caption": "write metadata.jsonl or NAME.txt files, or say missing_captions=keep, or =MODEL for one that writes "
+    "them; in a tar a caption lies beside its picture: sort it by name",
+}
 
 
 def build(
@@ -182,9 +189,24 @@ class _Build:
             report = plan.report()
             atomic_write(self.draft.path / "duplicates.json", json.dumps(report, ensure_ascii=False))
             info["duplicates"] = {key: value for key, value in report.items() if key != "members"}
+        left_out = self._left_out(shards, plan.report() if plan is not None else None)
         shards.finish(self.draft.path)
         info["geometry"] = digest(shards.digests("geometry"))
-        return self.draft.commit(content=digest(shards.digests("content")), info=info)
+        return self.draft.commit(content=digest([*shards.digests("content"), *left_out]), info=info)
+
+    def _left_out(self, shards: Shards, duplicates: dict[str, Any] | None) -> list[str]:
+        """What a dataset says beside its rows: pictures that were left out or are alike, captions by a machine. It is
+        part of what the dataset is, so that another source which gives the same rows, and of which other pictures were
+        left out, is another dataset, with its own counts. Nothing where there is nothing to tell.
+        """
+        told: dict[str, Any] = {}
+        if rejected := shards.rejected():
+            told["rejected"] = rejected
+        if duplicates is not None and duplicates["groups"]:
+            told["duplicates"] = duplicates
+        if machine := shards.info()["captions"].get("machine"):
+            told["machine"] = machine
+        return [digest(told)] if told else []
 
     def _draw_here(self, shards: Shards, items: Iterable[Item], draw: Any, earlier: Earlier | None) -> int:
         """Draw what is missing in processes of this machine; returns how many rows an earlier build had."""
@@ -253,11 +275,8 @@ class _Build:
         reasons = ", ".join(f"{count} {reason}" for reason, count in rejects.items())
         first = next(iter(shards.rejects()), {})
         shutil.rmtree(self.draft.path / _PARTS)
-        keep = (
-            "write metadata.jsonl or NAME.txt files, or say missing_captions=keep, or =MODEL for one that writes them"
-        )
         return ConceptlibError(
             f"no picture of the source can be used ({reasons or 'it is empty'})",
             where=f"{first.get('image_id', '')}: {first.get('detail', '')}" if first else self.spec.name,
-            hint=keep if "no-caption" in rejects else "look at the source's files",
+            hint=next((hint for reason, hint in _HINTS.items() if reason in rejects), "look at the source's files"),
         )

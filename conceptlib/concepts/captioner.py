@@ -17,7 +17,8 @@ from typing import Any
 
 from conceptlib.concepts.builders import Outcome
 from conceptlib.concepts.images import Reject, decode
-from conceptlib.concepts.sources.base import Item, first_line
+from conceptlib.concepts.rejects import first_line
+from conceptlib.concepts.sources.base import Item
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import digest, sha256_file
 

@@ -9,6 +9,7 @@ decoded: by the size in the file's header.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import io
 import math
 import warnings
@@ -19,18 +20,29 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from conceptlib.concepts.rejects import Reject, first_line
+from conceptlib.concepts.safe import read_file
 
 # Formats that Pillow decodes itself. Not EPS (runs Ghostscript) and no exotic container whose only use is an exploit.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "DIB")
 # What a picture's file name may end in: the rest of a folder is not read.
 _ENDINGS = "jpg jpeg jpe jfif mpo png apng webp gif bmp dib tif tiff avif jp2 j2k jpx ppm pgm pbm pnm tga ico"
-_REFUSED_ENDINGS = "heic heif jxl psd svg"  # pictures that are not read: a line in the rejects rather than silence
+# HEIC needs the extra `heic`; the others are not read: a line in the rejects rather than silence.
+_REFUSED_ENDINGS = "heic heif jxl psd svg"
 SUFFIXES = frozenset(f".{ending}" for ending in f"{_ENDINGS} {_REFUSED_ENDINGS}".split())
 MAX_PIXELS = 50_000_000
 # A baseline JPEG is decoded straight to a fraction of its size, so that its own size costs time and no memory.
 MAX_DRAFT_PIXELS = 500_000_000
+MAX_SCANS = 100
+"""Of a JPEG; progressive ones have about ten."""
+MAX_SCAN_PIXELS = 1_000_000_000
+"""Pixels times scans of a progressive JPEG: half a minute."""
+MAX_PNG_TEXT = 64 << 20
+"""Bytes of the texts of a PNG, and of its colour profile, unpacked: image generators write workflows of megabytes."""
 MIN_SIDE = 16
+_HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 GAP = 3.0
 """How many times its final size a picture is averaged down to before Lanczos: Pillow calls it indistinguishable."""
@@ -61,27 +73,6 @@ class Cut:
         width, height = (max(1, round(self.share * side)) for side in whole)
         left, top = round(self.x * (image.width - width)), round(self.y * (image.height - height))
         return image.crop((left, top, left + width, top + height))
-
-
-class Reject(Exception):
-    """A picture that is not used. `reason` is one of `REASONS`, `detail` says it in words."""
-
-    REASONS = (
-        "unreadable",  # no picture, or a format that is not read
-        "truncated",  # the file ends too early
-        "damaged",  # the file contradicts itself
-        "tiny",  # a side below the limit
-        "too-large",  # more pixels than may be decoded
-        "unsupported",  # a picture without a meaning as RGB
-        "missing-file",  # named in the metadata, not in the folder
-        "no-caption",
-        "duplicate",  # the row key came before
-    )
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
 
 
 def decode(
@@ -133,23 +124,14 @@ def decode_whole(
         _check_size(data, min_side, max_pixels)
         turned = upright(data)
         return _to_rgb(turned.copy() if turned is data and not fresh else turned)
-    try:
-        raw = data.read_bytes() if isinstance(data, Path) else data
-    except FileNotFoundError as error:
-        raise Reject("missing-file", "there is no such file") from error
-    except OSError as error:
-        raise Reject("unreadable", str(error)) from error
+    raw = read_file(data) if isinstance(data, Path) else data
     if not raw:
         raise Reject("unreadable", "the file is empty")
     with _careful():
-        try:
-            image = Image.open(io.BytesIO(raw), formats=_formats())
-        except Image.DecompressionBombError as error:
-            raise Reject("too-large", str(error)) from error
-        except Exception as error:  # decoders raise nearly everything on hostile bytes
-            raise Reject("unreadable", _first_line(error)) from error
+        image = _open(raw)
         with image:
             _check_size(image, min_side)
+            _check_scans(image, raw)
             _reduce(image, resolution, resize, buckets, max_pixels, share)
             try:
                 image.load()
@@ -157,7 +139,9 @@ def decode_whole(
             except Reject:
                 raise
             except Exception as error:
-                text = _first_line(error)
+                if "MAX_TEXT" in str(error):  # texts may lie behind the pixels, too
+                    raise _too_much_text() from error
+                text = first_line(error)
                 early = "truncated" in text or "end of file" in text.lower() or isinstance(error, EOFError)
                 raise Reject("truncated" if early else "damaged", text) from error
 
@@ -259,6 +243,51 @@ def encode(image: Image.Image, form: Format, quality: int = 95) -> bytes:
     return buffer.getvalue()
 
 
+def _open(raw: bytes) -> Image.Image:
+    """The picture, its header read. Raises `Reject`."""
+    try:
+        return Image.open(io.BytesIO(raw), formats=_formats())
+    except Image.DecompressionBombError as error:
+        raise Reject("too-large", str(error)) from error
+    except UnidentifiedImageError as error:
+        raise Reject("unreadable", _unknown(raw)) from error
+    except Exception as error:  # decoders raise nearly everything on hostile bytes
+        if "MAX_TEXT" in str(error):
+            raise _too_much_text() from error
+        raise Reject("unreadable", first_line(error)) from error
+
+
+def _too_much_text() -> Reject:
+    return Reject("too-large", f"a text of the PNG has more than {MAX_PNG_TEXT >> 20} MiB, unpacked")
+
+
+def _unknown(raw: bytes) -> str:
+    """Why bytes are no picture that is read."""
+    if raw[4:8] == b"ftyp" and raw[8:12] in _HEIF:
+        return "a HEIC picture: `pip install 'conceptlib[heic]'` reads it"
+    if raw.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "a JPEG XL picture, which is not read"
+    return "no picture that is read, or a damaged one"
+
+
+def _check_scans(image: Image.Image, raw: bytes) -> None:
+    """Every scan of a JPEG goes over all its pixels: a small file of thousands would take hours."""
+    if image.format not in ("JPEG", "MPO"):
+        return
+    scans = raw.count(b"\xff\xda")
+    most = MAX_SCANS
+    if _is_progressive(image):
+        most = min(most, MAX_SCAN_PIXELS // (image.width * image.height))
+    if scans > most:
+        raise Reject(
+            "too-large", f"a JPEG of {scans} scans; at most {most} are read of {image.width}x{image.height} px"
+        )
+
+
+def _is_progressive(image: Image.Image) -> bool:
+    return bool(image.info.get("progressive") or image.info.get("progression"))
+
+
 def _check_size(image: Image.Image, min_side: int, max_pixels: int | None = None) -> None:
     if min(image.size) < min_side:
         raise Reject("tiny", f"{image.width}x{image.height} px; a side is below {min_side} px")
@@ -276,8 +305,7 @@ def _reduce(
     share: of the picture's side that is used.
     """
     pixels = image.width * image.height
-    progressive = bool(image.info.get("progressive") or image.info.get("progression"))
-    drafts = image.format in ("JPEG", "MPO") and not progressive and pixels <= MAX_DRAFT_PIXELS
+    drafts = image.format in ("JPEG", "MPO") and not _is_progressive(image) and pixels <= MAX_DRAFT_PIXELS
     if drafts and resize not in ("none", "crop") and resolution is not None:
         wanted, side = resolution, max(image.size) if resize in ("pad", "max-side") else min(image.size)
         if resize == "buckets":  # which one is known when the picture is upright; the longest side is enough for any
@@ -354,9 +382,19 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """Of `FORMATS`, those that this build of Pillow has."""
+    """Of `FORMATS`, those that this build of Pillow has; HEIF where the extra `heic` is installed."""
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+    if reads_heic():
+        import pillow_heif
+
+        pillow_heif.register_heif_opener(thumbnails=False)
+    return tuple(name for name in (*FORMATS, "HEIF") if name in Image.OPEN)
+
+
+@functools.cache
+def reads_heic() -> bool:
+    """Whether HEIC pictures can be read here: the extra `heic`."""
+    return importlib.util.find_spec("pillow_heif") is not None
 
 
 @contextmanager
@@ -366,15 +404,13 @@ def _careful() -> Iterator[None]:
 
     The limits of `decode` replace Pillow's own bomb check, which warns of pictures that a draft makes small.
     """
-    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    png = PngImagePlugin
+    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, png.MAX_TEXT_CHUNK, png.MAX_TEXT_MEMORY
     ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, MAX_DRAFT_PIXELS
+    png.MAX_TEXT_CHUNK = png.MAX_TEXT_MEMORY = MAX_PNG_TEXT
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, png.MAX_TEXT_CHUNK, png.MAX_TEXT_MEMORY = before

@@ -29,7 +29,7 @@ from conceptlib.geometry import Detections
 from conceptlib.store.files import atomic_path, atomic_write
 from conceptlib.store.hashing import digest
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "validation", "test")
 INPUTS = pa.schema([("image_id", pa.string()), ("input", pa.string()), ("machine_caption", pa.bool_())])
 """`inputs/<shard>`: what each row was made from (`Item.fingerprint`), null where it may not be used again."""
 
@@ -132,6 +132,11 @@ class Shards:
         """Everything that was left out, in the order of the shards."""
         for record in self._all():
             yield from record["lines"]
+
+    def rejected(self) -> list[list[str]]:
+        """Split, key and reason of every picture that was left out, sorted."""
+        lines = (line for line in self.rejects() if "concept" not in line)
+        return sorted([line["split"], line["image_id"], line["reason"]] for line in lines)
 
     def digests(self, what: str) -> list[str]:
         return [record[what] for record in self._all()]

@@ -244,6 +244,23 @@ def test_nothing_is_lost_from_a_nasty_folder_and_nothing_in_it_changes(tmp_path:
     assert str(tmp_path) not in json.dumps(artifact.lock)
 
 
+def test_counts_are_of_the_builds_own_source(tmp_path: Path) -> None:
+    """Three sources of the same rows; what was left out of each differs, and each says so."""
+    for name, more in (("a", {}), ("b", {"bad.png": b"no picture"}), ("c", {"bad.png": b"", "worse.png": b"x"})):
+        for k in range(3):
+            photo(tmp_path / name / f"{k}.png", k)
+        for file, data in more.items():
+            (tmp_path / name / file).write_bytes(data)
+    options = ["resolution=64", "missing_captions=keep"]
+    built = [build("icd-qr", overrides=[f"source={tmp_path / name}", *options], workers=1) for name in "abcb"]
+    assert [one.info["read"] for one in built] == [3, 4, 5, 4] and {one.info["written"] for one in built} == {3}
+    assert len({one.id for one in built}) == 3 and built[1].id == built[3].id
+    assert len({one.info["geometry"] for one in built}) == 1
+    for one in built:
+        lines = (one.path / "rejects.jsonl").read_text("utf-8").splitlines()
+        assert len(lines) == one.info["rejected"] == one.info["read"] - one.info["written"]
+
+
 def test_a_folder_where_nothing_can_be_used_is_an_error(tmp_path: Path) -> None:
     photo(tmp_path / "in" / "a.png")
     with pytest.raises(

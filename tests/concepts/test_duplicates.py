@@ -125,7 +125,8 @@ def test_no_picture_is_in_train_and_in_test(folder: Path) -> None:
 
 def test_report_changes_nothing_and_drop_keeps_the_first(folder: Path) -> None:
     report, off, drop = make(folder, "report"), make(folder, "off"), make(folder, "drop")
-    assert report.id == off.id and report.info["duplicates"]["groups"] == 12
+    assert report.info["geometry"] == off.info["geometry"] and "duplicates" not in off.info
+    assert report.info["duplicates"]["groups"] == 12
     assert splits(report) == {key: split_of(key, 0.4) for key in splits(report)}
     assert set(splits(drop)) == {f"{k:02}.png" for k in range(12)} | {"flat-a.png", "flat-b.png"}
     assert drop.info["rejects"] == {"duplicate": 12} and drop.info["read"] == 26

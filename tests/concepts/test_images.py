@@ -167,7 +167,7 @@ def test_truncated_files_are_rejected_whatever_other_libraries_switched_on(monke
 
 
 def test_a_missing_file_and_a_folder_are_rejected(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path / "no.png", "missing-file"), (tmp_path, "unreadable")):
+    for path, reason in ((tmp_path / "no.png", "missing-file"), (tmp_path, "refused")):
         with pytest.raises(Reject) as caught:
             decode(path)
         assert caught.value.reason == reason

@@ -11,15 +11,16 @@ others.
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import functools
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from conceptlib.concepts.builders import Job, Outcome
 from conceptlib.concepts.builders._icd_ranges import QrRanges, TextRanges, WatermarkRanges
@@ -45,11 +46,22 @@ module)."""
 Count = Annotated[IntRange, within(1, 50)]
 
 
+def _encoding(name: str) -> str:
+    try:
+        known = codecs.lookup(name)
+    except (LookupError, ValueError) as error:
+        raise ValueError(f"there is no encoding {name!r}; cp1252, gb18030 and cp932 are often meant") from error
+    if not known._is_text_encoding:
+        raise ValueError(f"{name!r} is no encoding of text")
+    return name
+
+
 Side = Annotated[int, Field(ge=16, le=8192)]
 Side2 = tuple[Side, Side]
 
 # What chooses the rows, and not what one of them becomes.
 _SOURCE = {"source", "rows", "test_share", "image_column", "caption_column", "source_split", "source_subset"}
+_SOURCE |= {"splits", "encoding", "schemes", "pictures"}
 _CHOICE = _SOURCE | {"variants", "missing_captions", "duplicates", "max_distance", "shard_rows"}
 
 
@@ -79,7 +91,16 @@ class Params(BaseParams):
     duplicates: `report` pictures that are there twice, put the `train` and test copies into train, `drop` all but the
         first, or do not look (`off`); null: `off` for the world, `train` for others. max_distance: bits in which the
         perceptual hashes of such pictures may differ.
+    image_column, caption_column: null: the usual ones. source_subset: of a dataset. source_split: the only split of a
+        dataset to read; of `train`, see splits.
+    splits: `keep` those of the source (folders or files called train, validation, test) or `hash` the keys of its train
+        split; null: keep them where the source is laid out in splits, train among them.
+    encoding: of captions that are no UTF-8 and carry no mark (`cp1252`, `gb18030`).
+    schemes: of addresses (`https`) that may be opened where a table names pictures; none by default.
+    pictures: of a list of pictures in one row the `first`, or `each` as a row.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"splits", "encoding", "schemes", "pictures"})
 
     source: Annotated[str, Field(min_length=1)] = "world"
     rows: PositiveInt | None = None
@@ -108,6 +129,10 @@ class Params(BaseParams):
     min_side: PositiveInt = 16
     max_pixels: PositiveInt = 50_000_000
     shard_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    splits: Literal["keep", "hash"] | None = None
+    encoding: Annotated[str, AfterValidator(_encoding)] | None = None
+    schemes: tuple[Literal["http", "https", "hf", "s3", "gs"], ...] = ()
+    pictures: Literal["first", "each"] = "first"
 
 
 @dataclass(frozen=True)
@@ -282,10 +307,14 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
         test_share=params.test_share,
         image_column=params.image_column,
         caption_column=params.caption_column,
-        split=params.source_split,
+        split=None if params.source_split == "train" else params.source_split,
         subset=params.source_subset,
         missing_captions=params.missing_captions,
         hashed=duplicates != "off",
+        splits=params.splits,
+        encoding=params.encoding,
+        schemes=params.schemes,
+        pictures=params.pictures,
     )
     resolution = params.resolution or (SIZE if world else 512)
     for name in ("rate", "count"):

@@ -98,6 +98,7 @@ def prepare(spec: DatasetSpec) -> Job:
     """
     from pathlib import Path
 
+    from conceptlib.concepts.sources import Reading
     from conceptlib.concepts.sources.archive import Limits, ZipSource, check_download
     from conceptlib.specs import BUILDERS, load_concepts
 
@@ -107,7 +108,8 @@ def prepare(spec: DatasetSpec) -> Job:
     path = Path(params.file).expanduser()
     check_download(path, params.size, params.sha256)
     limits = Limits(files=100_000, bytes=20 << 30)
-    source = ZipSource(path, params.rows, params.test_share, params.missing_captions, limits, params.sha256)
+    reading = Reading(params.rows, params.test_share, missing_captions=params.missing_captions)
+    source = ZipSource(path, reading, limits, params.sha256)
     drawing = IcdParams(
         resolution=params.resolution,
         resize=params.resize,

@@ -4,7 +4,7 @@ A source yields `Item`s one by one, in an order that depends on its content alon
 whoever draws it (a worker process), so that neither memory nor time is spent on it here. Nothing in a source is ever
 written to, and no archive is ever unpacked to disk. Captions are kept as they are, whatever their language.
 
-    for item in open_source("photos").items():          # captions: metadata.jsonl, metadata.csv or NAME.txt
+    for item in open_source("photos").items():          # captions: metadata.jsonl, .csv, .parquet, or NAME.txt
         print(item.key, item.split, item.caption)
 
 One file a source; `open_source` chooses by what a name stands for.
@@ -15,13 +15,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from conceptlib.concepts.rejects import Reject
+from conceptlib.concepts.safe import Root
 from conceptlib.concepts.sources.archive import ZipSource
-from conceptlib.concepts.sources.base import Item, Source, is_picture, walk
+from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Reading, Source, is_picture, walk
+from conceptlib.concepts.sources.data_files import is_data_file, is_saved
 from conceptlib.concepts.sources.folder import FolderSource
-from conceptlib.concepts.sources.hub import HubSource, is_data_file
+from conceptlib.concepts.sources.hub import HubSource
+from conceptlib.concepts.sources.metadata import is_metadata
 from conceptlib.concepts.sources.python import IterableSource
+from conceptlib.concepts.sources.splits import SplitPolicy
+from conceptlib.concepts.sources.table import TableSource, columns_of
 from conceptlib.concepts.sources.tar import TarSource, is_tar
 from conceptlib.concepts.sources.world import WORLD_ROWS, WorldSource
 from conceptlib.errors import ConceptlibError
@@ -31,7 +37,9 @@ __all__ = [
     "HubSource",
     "Item",
     "IterableSource",
+    "Reading",
     "Source",
+    "TableSource",
     "TarSource",
     "WorldSource",
     "ZipSource",
@@ -39,6 +47,7 @@ __all__ = [
 ]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_WHAT = "source=world, a picture or a folder of them, Parquet files, a tar or zip, or a Hub dataset id (org/name)"
 
 
 def open_source(
@@ -49,54 +58,77 @@ def open_source(
     test_share: float = 0.2,
     image_column: str | None = None,
     caption_column: str | None = None,
-    split: str = "train",
+    split: str | None = None,
     subset: str | None = None,
     missing_captions: str = "skip",
     hashed: bool = False,
+    splits: SplitPolicy | None = None,
+    encoding: str | None = None,
+    schemes: tuple[str, ...] = (),
+    pictures: Literal["first", "each"] = "first",
 ) -> Source:
     """The source that `ref` names.
 
     Args:
-        ref: "world"; a folder of pictures; a folder of Parquet or Arrow files, or one such file; a WebDataset tar or a
-            folder of them; a zip of pictures; a Hub dataset id (`org/name`, with `@revision` if need be); or an
-            iterable of rows (see `IterableSource`).
+        ref: "world"; a picture or a folder of pictures; a folder of Parquet or Arrow files, or one such file; a
+            WebDataset tar or a folder of them; a zip of pictures; a Hub dataset id (`org/name`, with `@revision` if
+            need be); or an iterable of rows (see `IterableSource`).
         seed: of the world.
         rows: how many at most (world: exactly, 3000 if None); None for all.
         test_share: share of rows that go to the test split, 0 to 1: of a world its held-out stream, else by hash of the
             row's key.
         image_column, caption_column: names of columns (of the metadata file, of the tar's members); None to look for
             the usual ones.
-        split, subset: of a dataset.
+        split, subset: of a dataset, the only ones to read; None: see `TableSource`.
         missing_captions: "skip" rejects pictures without a caption; anything else gives them none.
         hashed: whether copies will be looked for: pictures that come decoded are then hashed while they are at hand.
+        splits, encoding, schemes, pictures: see `Reading`.
 
     Raises:
-        ConceptlibError: there is no such thing, or it holds no pictures.
+        ConceptlibError: there is no such thing, it holds no pictures, or it is refused.
     """
+    reading = Reading(
+        rows, test_share, image_column, caption_column, missing_captions, splits, encoding, schemes, pictures
+    )
     if not isinstance(ref, str):
         return IterableSource(ref, rows, test_share, image_column, caption_column, missing_captions, hashed)
     if ref == "world":
         return WorldSource(seed, WORLD_ROWS if rows is None else rows, test_share)
     path = Path(ref).expanduser()
-    kinds = _kinds(path)
-    if "data" in kinds or not path.exists():
-        if not path.exists() and not _HUB_ID.fullmatch(ref):
-            hint = "source=world, a folder of pictures, a tar or zip of them, or a Hub dataset id (org/name)"
-            raise ConceptlibError("there is no such source", where=ref, hint=hint)
-        return HubSource(ref, rows, test_share, image_column, caption_column, split, subset, missing_captions)
-    if kinds == {"tar"}:
-        return TarSource(path, rows, test_share, image_column, caption_column, missing_captions)
+    if "\0" in ref or not path.exists():
+        if not _HUB_ID.fullmatch(ref):
+            raise ConceptlibError("there is no such source", where=ref, hint=_WHAT)
+        return HubSource(ref, reading, split, subset)
     if path.is_dir():
-        return FolderSource(path, rows, test_share, caption_column, missing_captions)
+        return _of_folder(path, reading, split, subset)
+    try:
+        Root(path.parent.resolve()).check(path.resolve())
+    except Reject as reject:
+        raise ConceptlibError(f"the source is not read: {reject.detail}", where=ref, hint=_WHAT) from reject
+    if is_tar(path):
+        return TarSource(path, reading)
+    if is_data_file(path):
+        return TableSource(path, reading, split, subset)
     if path.suffix.lower() == ".zip":
-        return ZipSource(path, rows, test_share, missing_captions)
-    raise ConceptlibError("the source is a file", where=ref, hint="give the folder that holds the pictures")
+        return ZipSource(path, reading)
+    if is_picture(path.name):
+        return FolderSource(path.parent, reading, only=path.name)
+    raise ConceptlibError("the source is a file that is not read", where=ref, hint=_WHAT)
 
 
-def _kinds(path: Path) -> set[str]:
-    """What a folder holds, or a file is: "data" (Parquet, Arrow), "tar", "picture"."""
-    if not path.exists():
-        return set()
-    files = walk(path) if path.is_dir() else iter([path])
-    tests = {"data": is_data_file, "tar": is_tar, "picture": lambda file: is_picture(file.name)}
-    return {kind for file in files for kind, test in tests.items() if test(file)}
+def _of_folder(path: Path, reading: Reading, split: str | None, subset: str | None) -> Source:
+    """By what the folder holds. A table counts if it has a column of pictures: img2dataset and others lay tables of
+    statistics and embeddings beside the pictures.
+    """
+    if is_saved(path):
+        return TableSource(path, reading, split, subset)
+    tests = {"table": is_data_file, "tar": is_tar, "picture": lambda file: is_picture(file.name)}
+    kinds: set[str] = set()
+    for file in walk(path):
+        kinds |= {kind for kind, test in tests.items() if test(file) and not is_metadata(file.name)}
+    wanted = IMAGE_COLUMNS if reading.image_column is None else (reading.image_column,)
+    if "table" in kinds and (kinds == {"table"} or any(map(columns_of(path).__contains__, wanted))):
+        return TableSource(path, reading, split, subset)
+    if "tar" in kinds and "picture" not in kinds:
+        return TarSource(path, reading)
+    return FolderSource(path, reading)

@@ -4,26 +4,62 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from PIL import Image
 
 from conceptlib.concepts import world
-from conceptlib.concepts.images import SUFFIXES, Reject
+from conceptlib.concepts.images import SUFFIXES, reads_heic
 from conceptlib.concepts.picture_hashes import Hashes
+from conceptlib.concepts.rejects import Reject
+from conceptlib.concepts.safe import Root
+from conceptlib.concepts.sources.splits import SplitPolicy
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import digest, sha256_bytes, sha256_file
 
-CAPTION_COLUMNS = ("text", "caption", "prompt")
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 _VARIANT = re.compile(r"~[0-9]+(\.\w+)?$")
-MAX_FILE_BYTES = 256 << 20
-"""A picture's file inside an archive is not read beyond this."""
+READER = 2
+"""Raised when a source of files comes to give other rows of the same files: it stands in their locks."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a source is read.
+
+    Args:
+        rows: how many at most; None for all.
+        test_share: share of rows that go to the test split, by hash of the row's key, where the source has no splits.
+        image_column, caption_column: names of columns (of a table, of the tar's members); None: the usual ones.
+        missing_captions: "skip" rejects pictures without a caption; anything else gives them none.
+        splits: "keep" the source's own, "hash" the keys; None: keep where it is laid out in splits.
+        encoding: of captions; None: UTF-8, or what their mark says.
+        schemes: of the addresses that may be opened where a table names pictures (`https`).
+        pictures: of a list of pictures in one row the "first", or "each" as a row.
+    """
+
+    rows: int | None = None
+    test_share: float = 0.2
+    image_column: str | None = None
+    caption_column: str | None = None
+    missing_captions: str = "skip"
+    splits: SplitPolicy | None = None
+    encoding: str | None = None
+    schemes: tuple[str, ...] = ()
+    pictures: Literal["first", "each"] = "first"
+
+    def lock(self) -> dict[str, Any]:
+        """What decides the rows of files beside them: what can be read here, and by which rules."""
+        return {"reader": READER} | ({"heic": True} if reads_heic() else {})
+
+    def split(self, key: str) -> str:
+        """Of a row, by hash of its key."""
+        return split_of(key, self.test_share)
 
 
 @dataclass(frozen=True)
@@ -68,7 +104,7 @@ class Item:
 
     Args:
         key: the row's name, unique in its source; what its random streams and its split depend on.
-        split: "train" or "test".
+        split: "train", "validation" or "test".
         data: encoded bytes, a file or a part of one, a scene of the world, or why there is no picture.
         caption: None if there is none.
         seed: the row's number in the world; None for pictures that were not made from a seed.
@@ -142,15 +178,19 @@ class Source(Protocol):
         ...
 
 
-def captioned(item: Item, missing: str) -> Item:
-    """The item as the policy for missing captions wants it: "skip" rejects it, any other keeps it. A picture that
-    cannot be had says that first.
+def captioned(item: Item, caption: Callable[[], str | None], missing: str) -> Item:
+    """The item with its caption, as the policy for missing captions wants it: "skip" rejects an item without one, any
+    other keeps it. A picture that cannot be had says that first; a caption that cannot be read rejects the item always.
     """
-    if item.caption or isinstance(item.data, Reject):
+    if isinstance(item.data, Reject):
         return item
-    if missing == "skip":
+    try:
+        text = caption()
+    except Reject as reject:
+        return replace(item, data=reject, caption=None)
+    if not text and missing == "skip":
         return replace(item, data=Reject("no-caption", "there is no caption for it"), caption=None)
-    return replace(item, caption=None)
+    return replace(item, caption=text or None)
 
 
 def variants(items: Iterable[Item], count: int) -> Iterator[Item]:
@@ -182,9 +222,13 @@ def split_of(key: str, test_share: float) -> str:
     return "test" if int(sha256_bytes(key.encode())[:13], 16) / 16**13 < test_share else "train"
 
 
-def key_of(path: PurePosixPath) -> str:
+def key_of(path: PurePosixPath | str) -> str:
     """A path as text that any file can hold: names that are no UTF-8 get escapes."""
-    return os.fsencode(str(path)).decode("utf-8", "backslashreplace")
+    text = str(path)
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a surrogate pair that no file name can be
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def is_picture(name: str) -> bool:
@@ -192,47 +236,83 @@ def is_picture(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def caption_in(fields: Mapping[str, Any], column: str | None) -> str | None:
-    """The caption among named fields: of `column`, else of the first usual one that is there and not empty."""
-    for name in CAPTION_COLUMNS if column is None else (column,):
-        value = fields.get(name)
-        value = next(iter(value), None) if isinstance(value, list) else value  # several a picture: the first
-        if value is not None and str(value).strip():
-            return str(value).strip()
-    return None
+@dataclass(frozen=True)
+class Listing:
+    """What a folder holds, sorted by name, hidden entries left out.
+
+    Args:
+        files: regular files; linked ones that lie in the source.
+        folders: folders. Linked ones may lead in circles and are not followed.
+        refused: everything else, with the reason: links that lead out or to folders, fifos, devices.
+    """
+
+    files: list[Path]
+    folders: list[Path]
+    refused: dict[Path, Reject]
 
 
-def first_line(error: Exception) -> str:
-    """The first line of somebody else's error."""
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def listing(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Files and folders of a folder, sorted; hidden ones and linked folders (they may lead in circles) are left out."""
+def listing(folder: Path, root: Root) -> Listing:
+    """The entries of a folder below (or at) the root of a source. Raises `Reject` if it cannot be read."""
     try:
-        entries = sorted(folder.iterdir(), key=lambda p: p.name)
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
-        raise ConceptlibError(f"the folder cannot be read: {error.strerror}", where=str(folder)) from error
-    shown = [p for p in entries if not p.name.startswith(".")]
-    return [p for p in shown if not p.is_dir()], [p for p in shown if p.is_dir() and not p.is_symlink()]
+        raise Reject("unreadable", f"the folder cannot be read: {error.strerror}") from error
+    listed = Listing([], [], {})
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = folder / entry.name
+        if entry.is_file(follow_symlinks=False):
+            listed.files.append(path)
+        elif entry.is_dir(follow_symlinks=False):
+            listed.folders.append(path)
+        else:
+            try:
+                root.check(path)
+                listed.files.append(path)
+            except Reject as reject:
+                linked = entry.is_symlink() and reject.detail.startswith("it is a folder")
+                listed.refused[path] = (
+                    Reject("refused", "a link to a folder, which is not followed") if linked else reject
+                )
+    return listed
+
+
+def listings(folder: Path, root: Root) -> Iterator[tuple[Path, Listing | Reject]]:
+    """Every folder from this one down, parents first, in the order of their names, with what it holds or why it cannot
+    be read."""
+    waiting = [folder]
+    while waiting:  # no recursion: folders may be a thousand deep
+        path = waiting.pop()
+        try:
+            found = listing(path, root)
+        except Reject as reject:
+            yield path, reject
+            continue
+        waiting.extend(reversed(found.folders))
+        yield path, found
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, in the order of `listing`."""
-    files, folders = listing(folder)
-    yield from files
-    for child in folders:
-        yield from walk(child)
+    """Every file below a folder, or itself if it is a file, in the order of `listings`."""
+    if not folder.is_dir():
+        yield folder
+        return
+    for _, found in listings(folder, Root(folder)):
+        if isinstance(found, Listing):
+            yield from found.files
 
 
 def hash_files(folder: Path, paths: Iterable[Path]) -> str:
     """One digest of files by path and content; unreadable ones count by name."""
 
     def entry(path: Path) -> tuple[str, str]:
+        key = key_of(path.relative_to(folder).as_posix())
         try:
-            return key_of(PurePosixPath(path.relative_to(folder).as_posix())), sha256_file(path)
+            return key, sha256_file(path)
         except OSError:
-            return key_of(PurePosixPath(path.relative_to(folder).as_posix())), "unreadable"
+            return key, "unreadable"
 
     with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock
         return digest(dict(pool.map(entry, paths)))

@@ -1,100 +1,158 @@
-"""A dataset on the Hub, or Parquet or Arrow files on disk, streamed by the `datasets` library."""
+"""A dataset on the Hub, streamed by the `datasets` library. Only files of its own repository are opened for it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from conceptlib.concepts.images import Reject
-from conceptlib.concepts.sources.base import (
-    CAPTION_COLUMNS,
-    IMAGE_COLUMNS,
-    Item,
-    captioned,
-    first_line,
-    hash_files,
-    split_of,
-    walk,
-)
+from conceptlib.concepts.rejects import Reject, first_line
+from conceptlib.concepts.safe import leads_out
+from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Reading, captioned
+from conceptlib.concepts.sources.pictures import Picture, fetch, pictures_of
+from conceptlib.concepts.sources.splits import SPLITS, in_proportion, is_layout, known_split, split_called
+from conceptlib.concepts.sources.text import CAPTION_COLUMNS, caption_text
 from conceptlib.errors import ConceptlibError
 
 
+@dataclass
 class HubSource:
-    """A dataset with an image column, streamed: on the Hub, or Parquet or Arrow files: one, or a folder of them.
+    """A dataset of the Hub with an image column.
 
-    The row's key is its number. Args: see `open_source`.
+    The row's key is its number, as in `TableSource`, and so are the splits.
+
+    Args:
+        ref: `org/name`, with `@revision` if need be.
+        reading: see there.
+        split: the only one to read; None: all where the dataset has train and others, else train.
+        subset: of the dataset.
 
     Raises:
-        ConceptlibError: it cannot be reached or opened; it has no such column.
+        ConceptlibError: it cannot be reached or opened; it has no such column; its files lie elsewhere.
     """
 
-    total: int | None = None
-    ignored = 0
+    ref: str
+    reading: Reading = field(default_factory=Reading)
+    split: str | None = None
+    subset: str | None = None
+    total: int | None = field(default=None, init=False)
+    ignored: int = field(default=0, init=False)
 
-    def __init__(
-        self,
-        ref: str,
-        rows: int | None,
-        test_share: float,
-        image_column: str | None,
-        caption_column: str | None,
-        split: str,
-        subset: str | None,
-        missing_captions: str,
-    ) -> None:
-        self.local = Path(ref).expanduser() if Path(ref).expanduser().exists() else None
-        self.ref, _, revision = (ref, "", "") if self.local else ref.partition("@")
-        self.rows, self.test_share, self.split, self.subset = rows, test_share, split, subset
-        self.image_column, self.caption_column, self.missing_captions = image_column, caption_column, missing_captions
-        self.revision = None if self.local else self._commit(revision or None)
+    def __post_init__(self) -> None:
+        self.ref, _, revision = self.ref.partition("@")
+        self.revision = self._commit(revision or None)
+        self._streams: dict[str, Any] | None = None
 
     def lock(self) -> dict[str, Any]:
-        common = {"kind": "dataset", "split": self.split, "subset": self.subset}
-        if self.local:
-            folder = self.local if self.local.is_dir() else self.local.parent
-            files = [p for p in walk(folder) if is_data_file(p)] if folder == self.local else [self.local]
-            return common | {"sha256": hash_files(folder, files)}
-        return common | {"id": self.ref, "revision": self.revision}
+        """The commit, and what of it is read."""
+        common = {"kind": "dataset", "split": self.split or "train", "subset": self.subset}
+        return common | {"id": self.ref, "revision": self.revision} | self.reading.lock()
 
     def items(self) -> Iterator[Item]:
+        """The rows; of a limited number of a source with splits some of each, see `splits.in_proportion`."""
+        loaded, kept = self._loaded()
+        streams = {split: self._items(split, stream, kept, len(loaded) > 1) for split, stream in loaded.items()}
+        if kept and self.reading.rows is not None:
+            return islice(in_proportion(streams, self.reading.test_share), self.reading.rows)
+        return islice((item for stream in streams.values() for item in stream), self.reading.rows)
+
+    def _items(self, split: str, stream: Any, kept: bool, several: bool) -> Iterator[Item]:
         from datasets import Image as ImageFeature
+        from datasets import List
 
-        stream = self._load()
         columns = list(stream.column_names or [])
-        image = self._column("image", self.image_column, IMAGE_COLUMNS, columns)
-        caption = self._column("caption", self.caption_column, (*CAPTION_COLUMNS, "txt"), columns)
+        wanted = self.reading
+        image = self._column("image", wanted.image_column, IMAGE_COLUMNS, columns)
+        caption = self._column("caption", wanted.caption_column, (*CAPTION_COLUMNS, "txt"), columns)
         if image is None:
-            hint = f"say which holds the pictures: image_column=..., one of {', '.join(columns)}"
+            hint = f"say which holds the pictures: image_column=..., one of {', '.join(columns) or 'none'}"
             raise ConceptlibError("no column holds the pictures", where=self.ref, hint=hint)
-        stream = stream.select_columns([c for c in (image, caption) if c]).cast_column(
-            image, ImageFeature(decode=False)
-        )
-        for number, row in enumerate(islice(stream, self.rows)):
-            key = f"row-{number:08d}"
-            text = row[caption] if caption else None
-            text = next(iter(text), None) if isinstance(text, list) else text  # several captions a picture: the first
-            text = None if text is None else str(text).strip()
-            item = Item(key, split_of(key, self.test_share), self._bytes(row[image]), text)
-            yield captioned(item, self.missing_captions)
+        feature = (stream.features or {}).get(image)
+        raw = List(ImageFeature(decode=False)) if isinstance(feature, (list, List)) else ImageFeature(decode=False)
+        stream = stream.select_columns([c for c in (image, caption) if c]).cast_column(image, raw)
+        stem = split if several else "row"
+        for number, row in enumerate(self._rows(stream)):
+            for k, picture in enumerate(pictures_of(row[image], wanted.pictures, self._resolve)):
+                key = f"{stem}-{number:08d}" + (f".{k}" if k else "")
+                item = Item(key, split if kept else wanted.split(key), picture)
+                text = row[caption] if caption else None
+                yield captioned(item, partial(caption_text, text, wanted.encoding), wanted.missing_captions)
 
-    def _load(self) -> Any:
-        from datasets import load_dataset
+    def _rows(self, stream: Any) -> Iterator[Any]:
+        """The rows of a stream, its errors told as ours."""
+        rows = iter(stream)
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except Exception as error:  # the library raises its own, Arrow's and the network's, of many kinds
+                raise ConceptlibError(
+                    f"the dataset cannot be read: {first_line(error)}",
+                    where=self.ref,
+                    hint="try again; the build goes on where it stopped",
+                ) from error
+            yield row
+
+    def _loaded(self) -> tuple[dict[str, Any], bool]:
+        """The stream of every split to read, and whether the splits are kept."""
+        from datasets import load_dataset_builder
 
         try:
-            if self.local and self.local.is_file():
-                form = self.local.suffix.removeprefix(".")
-                return load_dataset(form, data_files=str(self.local), split=self.split, streaming=True)
-            if self.local:
-                return load_dataset(str(self.local), self.subset, split=self.split, streaming=True)
-            return load_dataset(self.ref, self.subset, split=self.split, streaming=True, revision=self.revision)
+            builder = load_dataset_builder(self.ref, self.subset, revision=self.revision)
+            self._check_files(builder)
+            # Of a dataset whose card does not name its splits the files do.
+            names = list(builder.info.splits or getattr(builder.config, "data_files", None) or [])
+            chosen, kept = self._splits(names)
+            return {as_: builder.as_streaming_dataset(split=name) for as_, name in chosen.items()}, kept
+        except ConceptlibError:
+            raise
         except Exception as error:  # the library raises its own and the network's, of many kinds
             raise ConceptlibError(
                 f"the dataset cannot be opened: {first_line(error)}",
                 where=self.ref,
-                hint=f"check its name, source_split={self.split}, source_subset, and `hf auth login` for a gated one",
+                hint="check its name, source_split, source_subset, and `hf auth login` for a gated one",
             ) from error
+
+    def _splits(self, names: list[str]) -> tuple[dict[str, str], bool]:
+        """The dataset's own splits to read, by what they are called here."""
+        policy = self.reading.splits
+        if self.split is not None:
+            kept = policy == "keep"
+            return {known_split(self.split) if kept else self.split: self.split}, kept
+        called = {split_called(name) or name: name for name in names}
+        known = {split: called[split] for split in SPLITS if split in called}
+        if known and (policy == "keep" or (policy is None and is_layout(known))):
+            return known, True
+        return {"train": called.get("train", "train")}, False
+
+    def _check_files(self, builder: Any) -> None:
+        """The card's `data_files:` may name anything."""
+        for files in (getattr(builder.config, "data_files", None) or {}).values():
+            for name in map(str, files):
+                if not self._is_own(name):
+                    raise ConceptlibError(
+                        f"its data_files lead out of the repository: {name[:200]}",
+                        where=self.ref,
+                        hint="only files of the dataset's own repository are read",
+                    )
+
+    def _is_own(self, address: str) -> bool:
+        """Whether an address is a file of the repository, perhaps inside an archive of it."""
+        own = rf"((zip|tar|gzip|bz2|xz)://[^:]*::)*hf://datasets/{re.escape(self.ref)}@{re.escape(self.revision)}/.+"
+        return re.fullmatch(own, address) is not None and ".." not in address.split("/")
+
+    def _resolve(self, name: str) -> Picture:
+        if self._is_own(name):
+            return fetch(name, (name.partition("://")[0],))
+        if "://" in name:
+            return fetch(name, self.reading.schemes)
+        if leads_out(name):
+            raise Reject("refused", f"{name[:200]}: the path leads out of the dataset")
+        return fetch(f"hf://datasets/{self.ref}@{self.revision}/{name}", ("hf",))
 
     def _commit(self, revision: str | None) -> str:
         """The commit that a branch or tag means now: names move, and the lock must not."""
@@ -113,32 +171,6 @@ class HubSource:
         if name is None:
             return next((c for c in usual if c in columns), None)
         if name not in columns:
-            raise ConceptlibError(
-                f"there is no column {name!r}",
-                where=self.ref,
-                hint=f"{what}_column is one of: {', '.join(columns) or 'none'}",
-            )
+            hint = f"{what}_column is one of: {', '.join(columns) or 'none'}"
+            raise ConceptlibError(f"there is no column {name!r}", where=self.ref, hint=hint)
         return name
-
-    @staticmethod
-    def _bytes(value: Any) -> bytes | Path | Reject:
-        if isinstance(value, bytes):
-            return value
-        value = value if isinstance(value, dict) else {}
-        if value.get("bytes"):
-            return bytes(value["bytes"])
-        path = str(value.get("path") or "")
-        if "://" not in path:
-            return Path(path) if path and Path(path).is_file() else Reject("missing-file", "the row holds no picture")
-        import fsspec
-
-        try:
-            with fsspec.open(path, "rb") as file:
-                return bytes(file.read())
-        except FileNotFoundError:
-            return Reject("missing-file", path)
-
-
-def is_data_file(path: Path) -> bool:
-    """By its name: Parquet or Arrow."""
-    return path.suffix in (".parquet", ".arrow")

@@ -13,16 +13,20 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from PIL import Image
 
-from conceptlib.concepts.images import MAX_PIXELS, Reject, upright
+from conceptlib.concepts.images import MAX_PIXELS, upright
 from conceptlib.concepts.picture_hashes import Hashes, small_hashes
-from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Slice, caption_in, captioned, first_line, split_of
+from conceptlib.concepts.rejects import Reject, first_line
+from conceptlib.concepts.safe import read_file
+from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Slice, captioned, key_of, split_of
+from conceptlib.concepts.sources.text import caption_in, caption_text
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import HashingWriter, digest, sha256_bytes
 
@@ -84,8 +88,8 @@ class IterableSource:
                 data = Reject(row["reason"], row["detail"])
             hashes = Hashes(row["exact"], row["near"]) if row["exact"] is not None else None
             split = split_of(row["image_id"], self.test_share)
-            item = Item(row["image_id"], split, data, row["caption"], sha256=row["image_sha256"], hashes=hashes)
-            yield captioned(item, self.missing_captions)
+            item = Item(row["image_id"], split, data, sha256=row["image_sha256"], hashes=hashes)
+            yield captioned(item, partial(row.get, "caption"), self.missing_captions)
 
     def _write(self, rows: Iterable[Any]) -> str:
         import pyarrow as pa
@@ -113,8 +117,13 @@ class IterableSource:
                         where=self._folder.name,
                         hint=hint,
                     ) from error
-                shard.add({"image_id": key, "caption": caption, **told})
-                running = digest([running, key, told["image_sha256"], caption])
+                shown: Any = caption
+                if isinstance(caption, Reject):
+                    told = {"reason": caption.reason, "detail": caption.detail} | told
+                    shown = {"rejected": caption.detail}
+                text = None if isinstance(caption, Reject) else caption
+                shard.add({"image_id": key, "caption": text, **told})
+                running = digest([running, key, told["image_sha256"], shown])
             self.total = shard.count
         return running
 
@@ -137,34 +146,46 @@ class IterableSource:
             content.write(_png(given))
         return told | {"image_sha256": content.sha256(), "length": content.count}
 
-    def _parts(self, given: Any, number: int, where: str) -> tuple[str, Any, str | None]:
+    def _parts(self, given: Any, number: int, where: str) -> tuple[str, Any, str | Reject | None]:
         key = f"row-{number:08d}"
         if isinstance(given, Mapping):
             names = IMAGE_COLUMNS if self.image_column is None else (self.image_column,)
-            image = next((given[name] for name in names if given.get(name) is not None), None)
-            if image is None:
+            there = [name for name in names if name in given]
+            if not there:
                 hint = f"say which holds it: image_column=..., one of {', '.join(map(str, given)) or 'none'}"
                 raise ConceptlibError("the row has no picture", where=where, hint=hint)
+            image = next((given[name] for name in there if given[name] is not None), None)
             named = next((given[name] for name in _KEYS if given.get(name) is not None), key)
-            return str(named), image, caption_in(given, self.caption_column)
+            return key_of(str(named)), image, _caption(lambda: caption_in(given, self.caption_column))
         if isinstance(given, (tuple, list)):
-            if len(given) != 2 or not (given[1] is None or isinstance(given[1], str)):
+            if len(given) != 2:
                 raise ConceptlibError("the row is no pair (image, caption)", where=where, hint="or yield mappings")
-            return key, given[0], (given[1] or "").strip() or None
+            return key, given[0], _caption(lambda: caption_text(given[1]))
         return key, given, None
+
+
+def _caption(make: Callable[[], str | None]) -> str | Reject | None:
+    try:
+        return make()
+    except Reject as reject:
+        return reject
 
 
 def _given(image: Any, where: str) -> Image.Image | bytes | Reject:
     """A row's picture: upright pixels, or a file's or the given encoded bytes."""
+    if isinstance(image, (list, tuple)):
+        image = next((one for one in image if one is not None), None)  # of several pictures the first
     if isinstance(image, Mapping):
         image = image.get("bytes") or image.get("path")
+    if image is None:
+        return Reject("missing-file", "the row holds no picture")
     if isinstance(image, (bytes, bytearray)):
         return bytes(image) or Reject("unreadable", "the file is empty")
     if isinstance(image, (str, Path)):
         try:
-            return Path(image).expanduser().read_bytes() or Reject("unreadable", "the file is empty")
-        except OSError as error:
-            return Reject("missing-file", f"{Path(image).name}: {error.strerror}")
+            return read_file(Path(image).expanduser()) or Reject("unreadable", "the file is empty")
+        except Reject as reject:
+            return Reject(reject.reason, f"{key_of(Path(image).name)}: {reject.detail}")
     if hasattr(image, "__array__") and not isinstance(image, Image.Image):
         import numpy as np
 
@@ -173,13 +194,19 @@ def _given(image: Any, where: str) -> Image.Image | bytes | Reject:
             raise ConceptlibError(
                 f"the array is {pixels.dtype} {pixels.shape}", where=where, hint="uint8, (height, width, 3) is read"
             )
-        image = Image.fromarray(pixels)
+        try:
+            image = Image.fromarray(pixels)
+        except (TypeError, ValueError) as error:
+            hint = "uint8, (height, width, 3) is read"
+            raise ConceptlibError(f"the array is uint8 {pixels.shape}", where=where, hint=hint) from error
     if not isinstance(image, Image.Image):
         raise ConceptlibError(
             f"the picture is of type {type(image).__name__}",
             where=where,
             hint="PIL, bytes, a path or a uint8 array",
         )
+    if 0 in image.size:
+        return Reject("tiny", f"{image.width}x{image.height} px")
     try:
         image.load()
     except Exception as error:  # decoders raise nearly everything on damaged files

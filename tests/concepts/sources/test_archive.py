@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from conceptlib.concepts.images import Reject
-from conceptlib.concepts.sources import ZipSource, open_source
+from conceptlib.concepts.sources import Reading, ZipSource, open_source
 from conceptlib.concepts.sources.archive import Limits, check_download
 from conceptlib.errors import ConceptlibError
 
@@ -75,7 +75,7 @@ def test_hostile_archives_are_refused_before_anything_is_read(
     if message == "bytes, more than":
         limits = Limits(file_bytes=500_000)
     with pytest.raises(ConceptlibError, match=f"the archive is refused.*{message}"):
-        ZipSource(path, None, 0.2, "keep", limits)
+        ZipSource(path, Reading(missing_captions="keep"), limits)
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["x.zip"]
 
 

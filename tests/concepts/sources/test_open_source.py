@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from conceptlib.concepts import world
 from conceptlib.concepts.images import Reject
-from conceptlib.concepts.sources import FolderSource, HubSource, Item, WorldSource, open_source
+from conceptlib.concepts.sources import FolderSource, Item, Reading, TableSource, WorldSource, open_source
 from conceptlib.errors import ConceptlibError
 
 
@@ -75,7 +76,7 @@ def test_the_caption_column_can_be_named(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     metadata(tmp_path, [{"file_name": "a.png", "text": "english", "de": "deutsch"}])
     assert by_key(tmp_path, caption_column="de")["a.png"].caption == "deutsch"
-    with pytest.raises(ConceptlibError, match=r"no column fr.*metadata.jsonl:1.*one of text, de"):
+    with pytest.raises(ConceptlibError, match=r"no row has a column fr.*metadata.jsonl:1.*one of text, de"):
         by_key(tmp_path, caption_column="fr")
 
 
@@ -109,7 +110,7 @@ def test_files_named_in_the_metadata_that_are_not_there_are_told(tmp_path: Path)
     items = by_key(tmp_path)
     assert {k: i.data.reason for k, i in items.items() if isinstance(i.data, Reject)} == {
         "gone.png": "missing-file",
-        "../outside.png": "missing-file",
+        "../outside.png": "refused",
     }
     assert open_source(str(tmp_path)).total == 3
 
@@ -117,28 +118,74 @@ def test_files_named_in_the_metadata_that_are_not_there_are_told(tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("metadata.jsonl", '{"file_name": "a.png", "text": "x"}\n{"file_name": "a.png", "text": "y"}\n', r"twice.*:2"),
-        ("metadata.jsonl", '{"file_name": "a.png"\n', r"no JSON.*metadata.jsonl:1"),
-        ("metadata.jsonl", "[1]\n", r"no JSON object.*:1"),
-        ("metadata.jsonl", '\n{"text": "x"}\n', r"no file_name.*:2"),
-        ("metadata.jsonl", '{"file_name": "a.png"}\n', r"no column text or caption or prompt"),
-        ("metadata.csv", "name,text\na.png,x\n", r"no file_name.*metadata.csv:2"),
+        ("metadata.jsonl", '{"file_name": "a.png"}\n', r"no row has a column text or caption or prompt.*jsonl:1"),
+        ("metadata.csv", "name,text\na.png,x\n", r"no column file_name; the header has: name, text.*metadata.csv:1"),
+        ("metadata.csv", "file_name;text\na.png;x\n", r"separated by semicolons"),
+        ("metadata.csv", "file_name\ttext\na.png\tx\n", r"separated by tabs"),
         ("metadata.csv", 'file_name,text\na.png,"x\n', r"cannot be read"),
-        ("metadata.jsonl", b'{"file_name": "\xff\xfe.png", "text": "x"}\n', r"cannot be read.*UTF-8"),
+        ("metadata.jsonl", b'{"file_name": "\xff\xfe.png", "text": "x"}\n', r"the text is no UTF-8"),
+        ("metadata.csv", "file_name,text\na.png,un café à Zürich\n".encode("cp1252"), r"looks like cp1252.*UTF-8"),
+        ("metadata.csv", "file_name,text\na.png,x\n".encode("utf-16-le"), r"looks like utf-16-le"),
+        ("metadata.parquet", b"PAR1", r"cannot be read"),
     ],
 )
-def test_bad_metadata_is_an_error_with_its_line(tmp_path: Path, name: str, text: str | bytes, message: str) -> None:
+def test_metadata_of_which_no_row_can_be_used_is_an_error(
+    tmp_path: Path, name: str, text: str | bytes, message: str
+) -> None:
     picture(tmp_path / "a.png")
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConceptlibError, match=message):
         open_source(str(tmp_path))
 
 
+DEEP = '{"file_name": "a.png", "text": ' + "[" * 100_000 + "]" * 100_000 + "}"
+DIGITS = '{"file_name": "a.png", "text": ' + "9" * 5000 + "}"
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "key", "reason", "detail"),
+    [
+        ("metadata.jsonl", '{"file_name": "b.png", "text": "again"}', "b.png#2", "duplicate", "line 1"),
+        ("metadata.jsonl", '{"file_name": "a.png"', "metadata.jsonl:2", "bad-row", "no JSON"),
+        ("metadata.jsonl", "[1]", "metadata.jsonl:2", "bad-row", "no JSON object"),
+        ("metadata.jsonl", '{"text": "x"}', "metadata.jsonl:2", "bad-row", "no file_name"),
+        ("metadata.jsonl", '{"file_name": 7, "text": "x"}', "metadata.jsonl:2", "bad-row", "no file_name"),
+        ("metadata.jsonl", DEEP, "metadata.jsonl:2", "bad-row", "nested too deeply"),
+        ("metadata.jsonl", DIGITS, "metadata.jsonl:2", "bad-row", "4300 digits"),
+        ("metadata.jsonl", '{"file_name": "\\ud800.png", "text": "x"}', "\\ud800.png", "missing-file", ":2"),
+        ("metadata.jsonl", '{"file_name": "/etc/a.png", "text": "x"}', "/etc/a.png", "refused", ":2.*leads out"),
+        ("metadata.jsonl", '{"file_name": "..\\\\a.png", "text": "x"}', "..\\a.png", "refused", ":2.*leads out"),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": "\\ud800"}', "a.png", "bad-caption", ":2.*surrogate"),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": {"en": "x"}}', "a.png", "bad-caption", ":2.*mapping"),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": true}', "a.png", "bad-caption", ":2.*truth value"),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": 3}', "a.png", "bad-caption", ":2.*number"),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": NaN}', "a.png", "no-caption", ""),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": []}', "a.png", "no-caption", ""),
+        ("metadata.csv", "a.png,a house, two trees", "a.png", "bad-row", ":3: 3 fields, and the header has 2"),
+        ("metadata.csv", "a.png", "a.png", "no-caption", ""),
+        ("metadata.csv", "../a.png,x", "../a.png", "refused", ":3.*leads out"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_a_reject_with_its_line(
+    tmp_path: Path, name: str, line: str, key: str, reason: str, detail: str
+) -> None:
+    for one in ("a", "b"):
+        picture(tmp_path / f"{one}.png")
+        (tmp_path / f"{one}.txt").write_text("beside" if reason in ("duplicate", "refused", "missing-file") else "")
+    first = "file_name,text\nb.png,fine\n" if name.endswith("csv") else '{"file_name": "b.png", "text": "fine"}\n'
+    (tmp_path / name).write_text(first + line + "\n")
+    items = by_key(tmp_path)
+    assert items["b.png"].caption == "fine"
+    rejected = items[key].data
+    assert isinstance(rejected, Reject) and rejected.reason == reason and re.search(detail, rejected.detail)
+    assert open_source(str(tmp_path)).total == len(items) == (2 if key in ("a.png",) else 3)
+
+
 def test_two_metadata_files_are_an_error(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     metadata(tmp_path, [{"file_name": "a.png", "text": "x"}])
     (tmp_path / "metadata.csv").write_text("file_name,text\na.png,x\n")
-    with pytest.raises(ConceptlibError, match="two metadata files"):
+    with pytest.raises(ConceptlibError, match="2 metadata files"):
         open_source(str(tmp_path))
 
 
@@ -148,9 +195,9 @@ def test_what_is_no_source_is_an_error(tmp_path: Path) -> None:
     (empty / "notes.md").write_text("nothing")
     with pytest.raises(ConceptlibError, match="no pictures in the folder"):
         open_source(str(empty))
-    with pytest.raises(ConceptlibError, match="the source is a file"):
+    with pytest.raises(ConceptlibError, match="a file that is not read"):
         open_source(str(empty / "notes.md"))
-    with pytest.raises(ConceptlibError, match=r"no such source.*source=world, a folder"):
+    with pytest.raises(ConceptlibError, match=r"no such source.*source=world, a picture"):
         open_source(str(tmp_path / "gone"))
     with pytest.raises(ConceptlibError, match="the Hub does not answer"):  # the suite has no network
         open_source("someone/pictures")
@@ -168,7 +215,9 @@ def test_rows_limit_hidden_and_other_files(tmp_path: Path) -> None:
 def test_linked_folders_are_not_followed_into_circles(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
-    assert list(by_key(tmp_path, missing_captions="keep")) == ["a.png"]
+    items = by_key(tmp_path, missing_captions="keep")
+    assert list(items) == ["a.png", "loop"]
+    assert items["loop"].data == Reject("refused", "a link to a folder, which is not followed")
 
 
 def test_a_picture_stays_in_its_split_when_others_come(tmp_path: Path) -> None:
@@ -186,7 +235,7 @@ def test_a_picture_stays_in_its_split_when_others_come(tmp_path: Path) -> None:
 
 def test_the_lock_of_a_folder_is_its_content(tmp_path: Path) -> None:
     def lock(folder: Path) -> object:
-        return FolderSource(folder, None, 0.2, None, "keep").lock()
+        return FolderSource(folder, Reading(missing_captions="keep")).lock()
 
     a, b = tmp_path / "a", tmp_path / "b"
     for folder in (a, b):
@@ -226,7 +275,7 @@ def parquet(tmp_path: Path) -> Path:
 
 def test_a_dataset_folder_is_streamed_by_column_names(parquet: Path) -> None:
     source = open_source(str(parquet), image_column="picture", caption_column="sentences")
-    assert isinstance(source, HubSource) and source.total is None
+    assert isinstance(source, TableSource) and source.total == 4
     items = list(source.items())
     assert [item.key for item in items] == [f"row-{k:08d}" for k in range(4)]
     assert [item.caption for item in items] == ["first", "one", None, "x"]
@@ -240,7 +289,7 @@ def test_a_dataset_without_the_column_is_an_error(parquet: Path) -> None:
         list(open_source(str(parquet)).items())
     with pytest.raises(ConceptlibError, match=r"no column 'title'.*caption_column is one of: picture, sentences, n"):
         list(open_source(str(parquet), image_column="picture", caption_column="title").items())
-    with pytest.raises(ConceptlibError, match="cannot be opened"):
+    with pytest.raises(ConceptlibError, match=r"no split 'nope'.*one of: train"):
         list(open_source(str(parquet), image_column="picture", split="nope").items())
 
 
@@ -248,6 +297,6 @@ def test_a_single_parquet_file_is_the_same_rows(parquet: Path) -> None:
     (file,) = parquet.glob("*.parquet")
     columns = {"image_column": "picture", "caption_column": "sentences"}
     one, folder = (open_source(str(where), **columns) for where in (file, parquet))
-    assert isinstance(one, HubSource)
+    assert isinstance(one, TableSource)
     assert [i.fingerprint() for i in one.items()] == [i.fingerprint() for i in folder.items()]
     assert one.lock() == folder.lock()

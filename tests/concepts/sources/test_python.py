@@ -79,7 +79,8 @@ def test_a_damaged_picture_is_a_reject_however_it_comes(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ([], "yields nothing"),
-        ([(noise(0), "a"), (noise(1), 3)], r"no pair.*row 1"),
+        ([(noise(0), "a"), (noise(1), "b", "c")], r"no pair.*row 1"),
+        ([np.zeros((4, 4, 7), np.uint8)], r"uint8 \(4, 4, 7\).*row 0"),
         ([{"text": "x", "pixels": 1}], r"no picture.*row 0.*one of text, pixels"),
         ([np.zeros((4, 4), np.float32)], r"float32 \(4, 4\).*row 0"),
         ([3], "the picture is of type int"),

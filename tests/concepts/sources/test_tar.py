@@ -79,7 +79,7 @@ def test_a_dataset_is_built_from_a_tar(tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(artifact.lock) and artifact.lock["spec"]["params"]["source"] == "s.tar"
 
 
-def test_hostile_members_are_passed_over_and_nothing_is_written(tmp_path: Path) -> None:
+def test_hostile_members_are_rejects_and_nothing_is_written(tmp_path: Path) -> None:
     path = tmp_path / "in" / "s.tar"
     tar(path, [("../../out.png", picture()), ("/abs.png", picture()), ("._x.png", b"mac"), ("ok.png", picture())])
     with tarfile.open(path, "a") as archive:
@@ -89,7 +89,16 @@ def test_hostile_members_are_passed_over_and_nothing_is_written(tmp_path: Path) 
             archive.addfile(info)
     before = sorted(tmp_path.rglob("*"))
     found = items(path, missing_captions="keep")
-    assert [item.key for item in found] == ["../../out", "/abs", "ok"]  # names, never paths
+    told = [(item.key, item.data.detail) for item in found if isinstance(item.data, Reject)]
+    assert told == [
+        ("../../out", "../../out.png: the name leads out of the tar"),
+        ("/abs", "/abs.png: the name leads out of the tar"),
+        *(
+            (f"link{k}", f"link.png: {kind} and no file")
+            for k, kind in (("", "a link"), ("#1", "a link"), ("#2", "a fifo"))
+        ),
+    ]
+    assert [item.key for item in found if isinstance(item.data, bytes)] == ["ok"]
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -105,8 +114,9 @@ def test_a_key_that_comes_twice_is_rejected(tmp_path: Path) -> None:
 def test_the_picture_is_the_plain_member_and_not_a_mask(tmp_path: Path) -> None:
     members = [("a.mask.png", picture("black")), ("a.png", picture("red")), ("a.jpg.txt", b"no"), ("a.txt", b"yes")]
     path = tar(tmp_path / "s.tar", members)
-    (item,) = items(path)
-    assert (item.data, item.caption) == (picture("red"), "yes")
+    item, other = items(path)
+    assert (item.key, item.data, item.caption) == ("a", picture("red"), "yes")
+    assert other.key == "a.mask.png" and isinstance(other.data, Reject) and other.data.reason == "other-picture"
     (mask,) = items(path, image_column="mask.png")
     assert mask.data == picture("black")
 
@@ -131,9 +141,14 @@ def test_a_broken_tar_is_an_error(tmp_path: Path) -> None:
     tar(tmp_path / "u.tar", [("notes.txt", b"x")])
     with pytest.raises(ConceptlibError, match="no pictures in the tar files"):
         open_source(str(tmp_path / "u.tar"))
-    tar(tmp_path / "v.tar", [("a.json", b"{"), ("a.png", picture())])
-    with pytest.raises(ConceptlibError, match=r"a\.json is no JSON"):
-        open_source(str(tmp_path / "v.tar"))
+
+
+@pytest.mark.parametrize("text", [b"{", b"[" * 100_000, b'{"text": ' + b"9" * 5000 + b"}", b'{"text": "caf\xe9"}'])
+def test_json_that_cannot_be_read_is_a_reject(tmp_path: Path, text: bytes) -> None:
+    path = tar(tmp_path / "v.tar", [("a.json", text), ("a.png", picture()), ("b.png", picture()), ("b.txt", b"fine")])
+    a, b = items(path)
+    assert isinstance(a.data, Reject) and a.data.reason == "bad-caption" and a.data.detail.startswith("its .json: ")
+    assert b.caption == "fine"
 
 
 def test_memory_holds_one_sample(tmp_path: Path) -> None:
