@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,18 +14,26 @@ from conceptlib.errors import UsageError
 
 @click.command("import", short_help="Take over annotations or checkpoints from elsewhere.")
 @click.argument("source")
-@click.option("--format", "form", metavar="FORMAT", default=None, help="Annotations: coco, voc or yolo.")
+@click.option(
+    "--format",
+    "form",
+    metavar="FORMAT",
+    default=None,
+    help="Annotations: coco, cvat, label-studio, labelme, voc or yolo.",
+)
 @click.option("--data", metavar="DATASET", default=None, help="Annotations: the dataset whose pictures they are of.")
 @click.option("--allow-missing", is_flag=True, help="Annotations: leave out those of pictures that the dataset lacks.")
+@click.option("--skip-bad", is_flag=True, help="Annotations: leave out what is wrong, each with its reason in a list.")
 @click.option("--method", metavar="METHOD", default=None, help="Checkpoint: how it was erased (esd, uce, spm, ...).")
 @click.option("--concept", "concepts", metavar="CONCEPT", multiple=True, help="Checkpoint: what was erased.")
 @click.option("--base", metavar="MODEL", default=None, help="Checkpoint: what it was erased from; tensors are matched.")
 @click.option("--name", metavar="NAME", default=None, help="Of the artifact; FORMAT or METHOD/CONCEPT by default.")
 @output.options
 def cli(out: Output, source: str, **given: Any) -> None:
-    """Import annotations (COCO, Pascal VOC, YOLO) as an annotation set, or a checkpoint that was erased elsewhere.
+    """Import annotations as an annotation set, or a checkpoint that was erased elsewhere.
 
-    Annotated pictures are matched by image id, sha256 or file name. A checkpoint is a file of changed weights
+    Annotations are files or folders of COCO, CVAT, Label Studio, labelme, Pascal VOC or YOLO, as these and Roboflow
+    write them. Their pictures are matched by image id, sha256 or file name. A checkpoint is a file of changed weights
     (safetensors, .pt, .bin, .ckpt: ESD, UCE, Ablating Concepts, whole UNets, text encoders, with diffusers' or CompVis'
     names), a LoRA (kohya or peft), a diffusers folder, or one of these on the Hub. Of pickles nothing but tensors is
     read. Everything that is wrong is named, and then nothing is imported.
@@ -34,12 +43,13 @@ def cli(out: Output, source: str, **given: Any) -> None:
     conceptlib import ./labelled --format yolo --data icd-qr --allow-missing
     conceptlib import esd-vangogh.safetensors --method esd --concept "Van Gogh" --base CompVis/stable-diffusion-v1-4
     """
-    form, data, allow_missing = given["form"], given["data"], given["allow_missing"]
+    form, data = given["form"], given["data"]
+    flags = {"allow_missing": given["allow_missing"], "skip_bad": given["skip_bad"]}
     method, concepts, base = given["method"], given["concepts"], given["base"]
-    if (form or data or allow_missing) and (method or concepts or base):
+    if (form or data or any(flags.values())) and (method or concepts or base):
         raise UsageError("annotations or a checkpoint?", hint="--format and --data, or --method, --concept and --base")
     if form and data:
-        _import_annotations(out, source, form, data, given["name"], allow_missing)
+        _import_annotations(out, source, form, data, given["name"], flags)
     elif method and concepts and base:
         _import_checkpoint(out, source, method, concepts, base, given["name"])
     else:
@@ -49,11 +59,13 @@ def cli(out: Output, source: str, **given: Any) -> None:
         )
 
 
-def _import_annotations(out: Output, source: str, form: str, data: str, name: str | None, allow_missing: bool) -> None:
+def _import_annotations(
+    out: Output, source: str, form: str, data: str, name: str | None, flags: dict[str, bool]
+) -> None:
     from conceptlib.formats import import_annotations
 
     with out.progress() as progress:
-        made = import_annotations(source, form, data, name=name, allow_missing=allow_missing, progress=progress)
+        made = import_annotations(source, form, data, name=name, progress=progress, **flags)
     info = made.info
     found = ", ".join(f"{label} in {n}" for label, n in info["images_with"].items()) or "no boxes"
     named = f"{info['named']} of {info['images']} pictures named"
@@ -62,10 +74,25 @@ def _import_annotations(out: Output, source: str, form: str, data: str, name: st
         human=f"annotations {made.ref}: {named}, {found}",
         quiet=made.ref,
     )
+    _tell(out, made.path, info)
+
+
+def _tell(out: Output, path: Path, info: dict[str, Any]) -> None:
+    """What did not become a box as it stood."""
+    for note in info.get("notes", ()):
+        out.note(note)
+    for what, count in info.get("reduced", {}).items():
+        out.note(f"{count} {what}")
+    if info.get("unannotated"):
+        out.warn(f"{info['unannotated']} pictures are not annotated yet")
     for reason, count in info["skipped"].items():
         out.warn(f"{count} left out: {reason}")
     if info["unmatched"]:
-        out.warn(f"{info['unmatched']} annotated pictures are not in the dataset: {made.path / 'unmatched.jsonl'}")
+        out.warn(f"{info['unmatched']} annotated pictures are not in the dataset: {path / 'unmatched.jsonl'}")
+    rejected = info.get("rejected", {})
+    if any(rejected.values()):
+        counts = ", ".join(f"{n} {what}" for what, n in rejected.items() if n)
+        out.warn(f"{counts} left out because they are wrong: {path / 'rejects.jsonl'}")
 
 
 def _import_checkpoint(

@@ -67,7 +67,7 @@ def export_dataset(
 
     Args:
         ref: a dataset, generated images, or an annotation set (then its pictures with its boxes).
-        format: one of `FORMATS`.
+        format: one of `FORMATS` that can be written.
         to: the folder. It is written beside and renamed; it may be absent, empty, or an earlier export. If that was of
             the same pictures and boxes, nothing is done.
         annotations: an annotation set of these pictures (an artifact, its ref, or a detector's name); None: the exact
@@ -84,6 +84,9 @@ def export_dataset(
     """
     store = store or Store()
     module = FORMATS.get(format)
+    if not hasattr(module, "write"):
+        able = [one for one in FORMATS.names() if hasattr(FORMATS.get(one), "write")]
+        raise UsageError(f"{format} is read only", hint=f"what can be exported: {', '.join(able)}")
     pictures, boxes = _inputs(ref, annotations, module.ANNOTATIONS, format, store)
     table = ImageTable(pictures)
     if split is not None:
@@ -91,7 +94,7 @@ def export_dataset(
     splits = tuple(table.splits) if split is None else (split,)
     names = _categories(pictures, boxes, splits, categories)
     request = digest([conceptlib.__version__, format, pictures.id, boxes and boxes.id, splits, names])
-    folder = Path(to).expanduser().resolve()
+    folder = _folder(to)
     restore_folder(folder)
     if earlier := _standing(folder, request, overwrite):
         return _exported(folder, earlier, "unchanged")
@@ -118,6 +121,12 @@ def export_dataset(
             raise full from error
         raise
     return _exported(folder, mark, "written")
+
+
+def _folder(to: str | Path) -> Path:
+    if not str(to).strip() or "\0" in str(to):
+        raise UsageError(f"{str(to)!r} is no name of a folder", where="--to", hint="name the folder to write")
+    return Path(to).expanduser().resolve()
 
 
 def _inputs(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.annotate import pictures_of, summary
 from conceptlib.errors import ConceptlibError, NotFound, UsageError
-from conceptlib.formats._entries import Entry, Report, keys_of
+from conceptlib.formats._entries import Entry, Report, Where, keys_of, shown, text_fault
 from conceptlib.formats._job import Progress, names_of
 from conceptlib.geometry import Detections
 from conceptlib.geometry.boxes import area, clip
@@ -21,7 +23,8 @@ from conceptlib.store import Artifact, Draft, Store
 from conceptlib.store.files import atomic_path
 from conceptlib.store.hashing import digest
 
-UNMATCHED = "unmatched.jsonl"
+UNMATCHED, REJECTS = "unmatched.jsonl", "rejects.jsonl"
+STRANGERS = "of pictures that the dataset lacks"
 _COLUMNS = ("image_id", "image_sha256", "width", "height")
 _SEVERAL = -1
 
@@ -33,6 +36,7 @@ def import_annotations(
     *,
     name: str | None = None,
     allow_missing: bool = False,
+    skip_bad: bool = False,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
@@ -43,21 +47,25 @@ def import_annotations(
 
     Args:
         source: a file or folder, as the format has it. It is only read.
-        format: `coco`, `voc` or `yolo`.
+        format: `coco`, `cvat`, `label-studio`, `labelme`, `voc` or `yolo`.
         dataset: of kind `dataset` or `images`.
         name: of the annotation set; None: the format's.
         allow_missing: whether annotations of pictures that the dataset does not have may be left out.
+        skip_bad: whether what is wrong may be left out: a file, a picture with its objects, or a single object.
         progress: hears ("import", pictures done, pictures in all).
 
     Returns:
         An artifact of kind `annotations` with a row for every picture, empty where the source says nothing. `info`:
         `images`, `boxes` and `images_with` by label; `named`: pictures that the source names; `unmatched`: those that
-        the dataset lacks, listed in `unmatched.jsonl`; `skipped`: objects left out, by reason.
+        the dataset lacks, listed in `unmatched.jsonl`; `unannotated`: those that nobody has looked at yet; `skipped`:
+        objects left out for a reason that is no fault, by reason; `rejected`: `files`, `pictures` and `objects` left
+        out because they are wrong, each a line of `rejects.jsonl`; `read`: `pictures` and `objects` that the files
+        hold, the sums of all these; `reduced`: objects of which the files know more than a box, by what; `notes`.
 
     Raises:
         NotFound: no such dataset, format or source. UsageError: a format that cannot be read.
-        ConceptlibError: anything wrong in the files, each with file and line; annotations without a picture, unless
-            `allow_missing`; no picture matches at all.
+        ConceptlibError: anything wrong in the files, each with file and line, unless `skip_bad`, and where nothing else
+            is left; annotations without a picture, unless `allow_missing`; no picture matches at all.
     """
     store = store or Store()
     module = FORMATS.get(format)
@@ -69,29 +77,80 @@ def import_annotations(
         raise NotFound("there is no such file or folder", where=path)
     pictures = pictures_of(dataset, store)
     report = Report()
-    entries = list(module.read(path, report))
+    entries = _sound(module.read(path, report), report)
     places, unmatched = _match(entries, ImageTable(pictures), report)
-    found = _checked(entries, places, ImageTable(pictures), report)
-    report.check(path)
-    _tell_missing(unmatched, len(entries), path, pictures, allow_missing)
-    lock = {"import": {"format": format, "entries": digest([_identity(entry) for entry in entries])}}
+    outside: Counter[str] = Counter()
+    found = _checked(entries, places, ImageTable(pictures), report, outside)
+    if not skip_bad:
+        report.check(path)
+    _check_matched(found, unmatched, report, path, pictures, allow_missing)
+    said = {"format": format, "entries": digest([_identity(entry) for entry in entries])}
+    lock = {"import": said | _left_out(report)}
     with store.draft("annotations", name or format, lock=lock, parents={"dataset": pictures.id}) as draft:
         if draft.done:
             return draft.done
         _write(draft, ImageTable(pictures), found, progress)
-        with atomic_path(draft.path / UNMATCHED) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for entry in unmatched:
-                file.write(json.dumps({"where": entry.where, "picture": entry.keys[0]}, ensure_ascii=False) + "\n")
+        _write_lines(draft, UNMATCHED, ({"where": str(one.where), "picture": one.keys[0]} for one in unmatched))
+        if report.rejects:
+            _write_lines(draft, REJECTS, (reject.as_dict() for reject in report.rejects))
         rows, info = summary(draft.path)
-        counts = {
-            "named": len(entries) - len(unmatched),
-            "unmatched": len(unmatched),
-            "skipped": dict(sorted(report.skipped.items())),
-        }
+        counts = _counts(report, outside, entries, found, unmatched)
         return draft.commit(
             content=digest([lock, rows]),
             info=info | counts | {"format": format, "labels": sorted(info["boxes"])},
         )
+
+
+def _sound(read: Iterable[Entry], report: Report) -> list[Entry]:
+    """What can be stored of the entries; the rest are rejects."""
+    entries = []
+    for entry in read:
+        if fault := next((fault for key in entry.keys if (fault := text_fault(key))), ""):
+            report.picture(entry.where, f"its name: {fault}", len(entry.boxes))
+            continue
+        kept = []
+        for box in entry.boxes:
+            if fault := box.fault():
+                report.object(box.where, fault)
+            else:
+                kept.append(box)
+        entries.append(replace(entry, boxes=tuple(kept)))
+    return entries
+
+
+def _left_out(report: Report) -> dict[str, str]:
+    """What decides the counts besides the entries, for the lock: the same rows from another source are another set."""
+    rejects = [one.as_dict() for one in report.rejects]
+    skipped, reduced = sorted(report.skipped.items()), sorted(report.reduced.items())
+    left = [rejects, skipped, reduced, report.unannotated, report.notes]
+    return {"left_out": digest(left)} if any(left) else {}
+
+
+def _counts(
+    report: Report,
+    outside: Counter[str],
+    entries: list[Entry],
+    found: Mapping[int, Detections],
+    unmatched: list[Entry],
+) -> dict[str, Any]:
+    """What was read, and what became of it: the sums agree."""
+    rejected = report.rejected()
+    strangers = Counter({STRANGERS: sum(len(entry.boxes) for entry in unmatched)})
+    skipped = +(report.skipped + outside + strangers)  # without zeros
+    boxes = sum(map(len, found.values()))
+    return {
+        "read": {
+            "pictures": len(found) + len(unmatched) + report.unannotated + rejected["pictures"],
+            "objects": boxes + sum(skipped.values()) + rejected["objects"],
+        },
+        "named": len(found),
+        "unmatched": len(unmatched),
+        "unannotated": report.unannotated,
+        "skipped": dict(sorted(skipped.items())),
+        "rejected": rejected,
+        "reduced": dict(sorted(report.reduced.items())),
+        "notes": report.notes,
+    }
 
 
 class _Index:
@@ -130,48 +189,49 @@ def _match(entries: Iterable[Entry], table: ImageTable, report: Report) -> tuple
     index = _Index(table)
     places: dict[int, int] = {}
     unmatched: list[Entry] = []
-    first: dict[int, str] = {}
+    first: dict[int, Where] = {}
     for number, entry in enumerate(entries):
         place = index.find(entry)
         if place is None:
             unmatched.append(entry)
         elif place == _SEVERAL:
-            report.problem(entry.where, f"{entry.keys[0]!r} fits several pictures of the dataset")
+            reason = f"{entry.keys[0]!r} fits several pictures of the dataset"
+            report.picture(entry.where, reason, len(entry.boxes))
         elif place in places:
-            report.problem(entry.where, f"{entry.keys[0]!r} is the picture of {first[place]} too")
+            reason = f"{entry.keys[0]!r} is the picture of {first[place]} too"
+            report.picture(entry.where, reason, len(entry.boxes))
         else:
             places[place], first[place] = number, entry.where
     return places, unmatched
 
 
 def _checked(
-    entries: list[Entry], places: Mapping[int, int], table: ImageTable, report: Report
+    entries: list[Entry], places: Mapping[int, int], table: ImageTable, report: Report, outside: Counter[str]
 ) -> dict[int, Detections]:
-    """Row's place to its boxes."""
+    """Row's place to its boxes in pixels, inside the picture."""
     found = {}
     for place, row in enumerate(table.rows(columns=["width", "height"])):
-        if place in places:
-            found[place] = _detections(entries[places[place]], (row["width"], row["height"]), report)
+        if place not in places:
+            continue
+        entry, size = entries[places[place]], (row["width"], row["height"])
+        if entry.size is not None and entry.size != size:
+            there, here = (f"{width}x{height}" for width, height in (entry.size, size))
+            reason = f"the annotations are for {there} px, the dataset's picture has {here}"
+            report.picture(entry.where, reason, len(entry.boxes))
+        else:
+            found[place] = _detections(entry, size, outside)
     return found
 
 
-def _detections(entry: Entry, size: tuple[int, int], report: Report) -> Detections:
-    """The entry's boxes in pixels, inside the picture."""
-    if entry.size is not None and entry.size != size:
-        there, here = (f"{width}x{height}" for width, height in (entry.size, size))
-        report.problem(entry.where, f"the annotations are for {there} px, the dataset's picture has {here}")
-        return Detections.empty()
+def _detections(entry: Entry, size: tuple[int, int], outside: Counter[str]) -> Detections:
     scale = np.array(size if entry.shares else (1, 1), np.float64)
     kept = []
     for box in entry.boxes:
-        if not 0 <= box.score <= 1:
-            report.problem(box.where, f"a score of {box.score:g}; it must be in [0, 1]")
-            continue
         xyxy = clip((np.array(box.xyxy).reshape(2, 2) * scale).reshape(1, 4), *size)[0]
         if area(xyxy[None])[0] > 0:
             kept.append((xyxy, box))
         else:
-            report.skipped["outside the picture or empty"] += 1
+            outside["outside the picture or empty"] += 1
     corners = [box.quad for _, box in kept]
     quads = None
     if kept and all(quad is not None for quad in corners):
@@ -184,17 +244,28 @@ def _detections(entry: Entry, size: tuple[int, int], report: Report) -> Detectio
     )
 
 
-def _tell_missing(unmatched: list[Entry], count: int, path: Path, pictures: Artifact, allow: bool) -> None:
-    """Raise ConceptlibError where annotations have no picture and that is not wanted."""
-    if unmatched and (not allow or len(unmatched) == count):
-        shown = "\n  ".join(f"{entry.where}: {entry.keys[0]}" for entry in unmatched[:20])
+def _check_matched(
+    found: Mapping[int, Detections], unmatched: list[Entry], report: Report, path: Path, pictures: Artifact, allow: bool
+) -> None:
+    """Raise ConceptlibError where annotations have no picture and that is not wanted, or none has."""
+    if unmatched and not (allow and found):
+        names = "\n  ".join(f"{entry.where}: {shown(entry.keys[0])[1:-1]}" for entry in unmatched[:20])
         more = f"\n  ... and {len(unmatched) - 20} more" if len(unmatched) > 20 else ""
-        hint = "is this the right dataset?" if len(unmatched) == count else "--allow-missing leaves them out"
         raise ConceptlibError(
-            f"{len(unmatched)} of {count} annotated pictures are not in {pictures.ref}:\n  {shown}{more}",
+            f"{len(unmatched)} of {len(unmatched) + len(found)} annotated pictures are not in {pictures.ref}:\n  "
+            f"{names}{more}",
             where=path,
-            hint=hint,
+            hint="--allow-missing leaves them out" if found else "is this the right dataset?",
         )
+    if not found:
+        report.check(path, hint="nothing else is in it; nothing was imported")
+        waiting = f"none of {report.unannotated} pictures is annotated" if report.unannotated else "it names no picture"
+        raise ConceptlibError(waiting, where=path, hint="nothing was imported")
+
+
+def _write_lines(draft: Draft, file: str, lines: Iterable[Mapping[str, Any]]) -> None:
+    with atomic_path(draft.path / file) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
 def _identity(entry: Entry) -> str:

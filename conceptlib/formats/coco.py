@@ -5,7 +5,10 @@ is that of the polygon; else the segmentation is empty and `area` is the box's. 
 the whole dataset and category ids the concepts' places, both from 1: they are the same for every split and for
 `coco-results`. Pictures also carry `image_id` and `sha256`, by which an import finds them again.
 
-Reading takes any such file: crowd regions are left out and counted, a missing box is made from the segmentation.
+Reading takes any such file, and the folders that such files come in: `annotations/*.json`, `*.json`, a folder for every
+split with its own (Roboflow's `train/_annotations.coco.json`), COCO 2017's, of which `instances_*.json` hold the boxes
+and all others are left out with a note. Crowd regions are left out and counted, a missing box is made from the
+segmentation.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,10 +25,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.formats._entries import Box, Entry, Report, around, keys_of, number, sized
+from conceptlib.formats._entries import (
+    OUTLINES,
+    Box,
+    Entry,
+    Report,
+    Where,
+    around,
+    keys_of,
+    number,
+    numbers,
+    picture_size,
+    shown,
+    sized,
+)
+from conceptlib.formats._files import called, listed, read_json
 from conceptlib.formats._job import Job, Sample, short, xywh
 
 ANNOTATIONS = "needed"
+
+_PARTS = ("images", "annotations", "categories")
 
 
 class JsonList:
@@ -91,91 +111,154 @@ def _area(points: NDArray[np.float32]) -> float:
 
 
 def read(source: Path, report: Report) -> Iterator[Entry]:
-    """The pictures of a JSON file, or of all in a folder (`annotations/*.json`, else `*.json`).
+    """The pictures of a JSON file, or of all ground truth in a folder.
 
     Memory: the file's. Raises ConceptlibError where there is no such file.
     """
-    files = [source]
-    if source.is_dir():
-        files = sorted(source.glob("annotations/*.json")) or sorted(source.glob("*.json"))
-    if not files:
+    if not source.is_dir():
+        yield from _pictures(source, called(source, source), "", report)
+        return
+    files = _ground_truth(source, report)
+    if not files and not report.rejects:
         raise ConceptlibError("no COCO annotations (*.json)", where=source, hint="give the JSON file itself")
     for path in files:
-        data = _load(path)
-        if {"images", "annotations", "categories"} <= data.keys():
-            yield from _entries(path.name, data, report)
-        elif path == source:
-            raise ConceptlibError(
-                "no COCO ground truth: there must be `images`, `annotations` and `categories`", where=path
-            )
+        # Splits may call different pictures by one name: the folder's goes in front, unless it is not the pictures'.
+        folder = "" if path.parent in (source, source / "annotations") else path.parent.relative_to(source).as_posix()
+        yield from _pictures(path, called(path, source), folder, report)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _ground_truth(source: Path, report: Report) -> list[Path]:
+    """The JSON files of a folder that hold boxes: those nearest to its top, and of these `instances_*.json` alone where
+    there are some; what is passed over is noted."""
+    found = listed(source, ".json", report)
+    places = (source / "annotations", source)
+    files = next((some for place in places if (some := [path for path in found if path.parent == place])), found)
+    instances = [path for path in files if path.name.startswith("instances_")]
+    if others := [path.name for path in files if path not in instances] if instances else []:
+        report.notes.append(f"left out beside instances_*.json, which hold the boxes: {', '.join(others)}")
+    return instances or files
+
+
+def _pictures(path: Path, file: str, folder: str, report: Report) -> Iterator[Entry]:
     try:
-        data = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ConceptlibError(f"not valid JSON: {error}", where=path) from error
-    if not isinstance(data, dict):
-        raise ConceptlibError(
-            "a list is no COCO ground truth", where=path, hint="results have no pictures; give the instances file"
-        )
-    for key in ("images", "annotations", "categories"):
-        rows = data.get(key, [])
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise ConceptlibError(f"`{key}` must be a list of objects", where=path)
-        ids = [row.get("id") for row in rows]
-        if key != "annotations" and not all(isinstance(one, int | str) for one in ids):
-            raise ConceptlibError(f"every entry of `{key}` must have an id", where=path)
-        if key != "annotations" and len(set(ids)) < len(ids):
-            raise ConceptlibError(f"an id comes twice in `{key}`", where=path, hint="ids must be unique")
-    return data
+        data = read_json(path)
+        if isinstance(data, list):
+            raise ValueError("a list is no COCO ground truth; results have no pictures: give the instances file")
+        if not isinstance(data, dict) or not set(_PARTS) <= data.keys():
+            raise ValueError(f"no COCO ground truth: there must be `images`, `annotations` and `categories`{_is(data)}")
+        for key in _PARTS:
+            if not isinstance(data[key], list):
+                raise ValueError(f"`{key}` must be a list of objects")
+    except ValueError as error:
+        report.file(file, str(error))
+        return
+    yield from _entries(file, folder, data, report)
 
 
-def _entries(file: str, data: dict[str, Any], report: Report) -> Iterator[Entry]:
-    names = {row.get("id"): str(row["name"]) for row in data["categories"] if row.get("name")}
-    known = {row.get("id") for row in data["images"]}
+def _is(data: Any) -> str:
+    """What a file that is no ground truth seems to be instead."""
+    rows = data.get("annotations") if isinstance(data, dict) else None
+    first = rows[0] if isinstance(rows, list) and rows else None
+    return "; these are captions, not boxes" if isinstance(first, dict) and "caption" in first else ""
+
+
+def _entries(file: str, folder: str, data: Mapping[str, Any], report: Report) -> Iterator[Entry]:
+    names, faults = _names(data["categories"])
+    ids = Counter(_id(row) for row in data["images"] if _id(row) is not None)
     boxes: dict[Any, list[Box]] = {}
     for place, row in enumerate(data["annotations"]):
-        where = f"{file}: annotations[{place}]" + (f" (id {row['id']})" if "id" in row else "")
+        where = Where(file, f": annotations[{place}]")
         try:
-            if row.get("image_id") not in known:
-                raise ValueError(f"there is no image {row.get('image_id')!r}")
-            if row.get("category_id") not in names:
-                raise ValueError(f"there is no category {row.get('category_id')!r}")
+            if not isinstance(row, dict):
+                raise ValueError(f"must be an object, not {shown(row)}")
+            where = where.at(f" (id {shown(row['id'])})" if "id" in row else "")
+            image = _known(row, "image_id", ids, "image")
+            category = _category(row, names, faults)
             if row.get("iscrowd"):
                 report.skipped["crowd regions"] += 1
                 continue
             xyxy, quad = _geometry(row)
-            score = number(row.get("score", 1.0))
-            boxes.setdefault(row["image_id"], []).append(Box(names[row["category_id"]], xyxy, where, score, quad))
-        except (ValueError, TypeError, OverflowError) as error:
-            report.problem(where, str(error))
+            if not row.get("bbox") and quad is None:
+                report.reduce(OUTLINES)
+            boxes.setdefault(image, []).append(Box(category, xyxy, where, number(row.get("score", 1.0)), quad))
+        except ValueError as error:
+            report.object(where, str(error))
     for place, row in enumerate(data["images"]):
-        where = f"{file}: images[{place}]"
-        keys = [row[key] for key in ("image_id", "sha256") if isinstance(row.get(key), str)]
-        if not keys and not isinstance(row.get("file_name"), str):
-            report.problem(where, "has no file_name")
-            continue
-        keys += keys_of(row["file_name"]) if isinstance(row.get("file_name"), str) else []
-        width, height = row.get("width"), row.get("height")
-        size = (width, height) if isinstance(width, int) and isinstance(height, int) else None
-        yield Entry(tuple(keys), where, tuple(boxes.get(row.get("id"), ())), size)
+        where = Where(file, f": images[{place}]")
+        image = _id(row)
+        objects = tuple(boxes.get(image, ()))
+        try:
+            if image is None:
+                raise ValueError("must have an id, a number or a text")
+            if ids[image] > 1:
+                raise ValueError(f"its id {shown(image)} comes twice; ids must be unique")
+            yield Entry(_keys(row, folder), where, objects, picture_size(row.get("width"), row.get("height")))
+        except ValueError as error:
+            report.picture(where, str(error), len(objects))
+            boxes.pop(image, None)  # those of an id that comes twice are counted once
+
+
+def _id(row: Any) -> Any:
+    """An entry's id; None where it has none that could be one."""
+    value = row.get("id") if isinstance(row, dict) else None
+    return value if isinstance(value, int | float | str) and value == value else None
+
+
+def _known(row: Mapping[str, Any], key: str, known: Mapping[Any, Any], what: str) -> Any:
+    value = row.get(key)
+    if not isinstance(value, int | float | str) or value not in known:
+        raise ValueError(f"there is no {what} {shown(value)}")
+    return value
+
+
+def _names(categories: Sequence[Any]) -> tuple[dict[Any, str], dict[Any, str]]:
+    """Category id to name, and to what is wrong with those that cannot be used."""
+    names: dict[Any, str] = {}
+    faults: dict[Any, str] = {}
+    for row in categories:
+        key = _id(row)
+        if key is None:
+            continue  # no object can mean it
+        name = row.get("name")
+        name = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+        if not isinstance(name, str) or not name.strip():
+            faults[key] = f"must have a name, a text, not {shown(name)}"
+        elif names.setdefault(key, name) != name:
+            faults[key] = f"comes twice: {shown(names[key])} and {shown(name)}"
+    return names, faults
+
+
+def _category(row: Mapping[str, Any], names: Mapping[Any, str], faults: Mapping[Any, str]) -> str:
+    key = row.get("category_id")
+    if isinstance(key, int | float | str) and key in faults:
+        raise ValueError(f"category {shown(key)} {faults[key]}")
+    return names[_known(row, "category_id", names, "category")]
+
+
+def _keys(row: Mapping[str, Any], folder: str) -> tuple[str, ...]:
+    """Names of a picture, the surest first. Raises ValueError where there are none."""
+    keys = [row[key] for key in ("image_id", "sha256") if isinstance(row.get(key), str)]
+    name = row.get("file_name")
+    if isinstance(name, str) and name:
+        keys += keys_of(f"{folder}/{name}")[:2] if folder else []
+        keys += keys_of(name)
+    extra = row.get("extra")  # Roboflow's: what a picture was called before
+    if isinstance(extra, dict) and isinstance(extra.get("name"), str):
+        keys += keys_of(extra["name"])
+    if not keys:
+        raise ValueError("has no file_name")
+    return tuple(keys)
 
 
 def _geometry(row: Mapping[str, Any]) -> tuple[tuple[float, float, float, float], tuple[float, ...] | None]:
     """Box and, where the segmentation is one quadrilateral, its corners. Raises ValueError."""
     polygons = row.get("segmentation")
-    lines: list[list[float]] = []
-    if isinstance(polygons, list):
-        if not all(isinstance(points, list) for points in polygons):
-            raise ValueError("the segmentation must be a list of polygons")
-        lines = [[number(value) for value in points] for points in polygons]
+    lines = _polygons(polygons) if isinstance(polygons, list) else []
     quad = tuple(lines[0]) if len(lines) == 1 and len(lines[0]) == 8 else None
     bbox = row.get("bbox")
     if bbox:
-        if not isinstance(bbox, list) or len(bbox) != 4:
-            raise ValueError(f"bbox must be [x, y, width, height], not {bbox!r}")
-        return sized(*(number(value) for value in bbox)), quad
+        x, y, width, height = numbers(bbox, 4, "bbox must be [x, y, width, height]")
+        return sized(x, y, width, height), quad
     if isinstance(polygons, dict):
         return sized(*_mask_box(polygons)), None
     if not lines:
@@ -185,17 +268,58 @@ def _geometry(row: Mapping[str, Any]) -> tuple[tuple[float, float, float, float]
     return (float(low[0]), float(low[1]), float(high[0]), float(high[1])), quad
 
 
+def _polygons(value: list[Any]) -> list[list[float]]:
+    """A list of polygons `[x1, y1, x2, y2, ...]`. Some tools write a single polygon without the outer list, or points
+    as pairs: there is no other way to read that. Raises ValueError."""
+    if value and not any(isinstance(item, list) for item in value):
+        value = [value]
+    if not all(isinstance(item, list) for item in value):
+        raise ValueError("the segmentation must be a list of polygons")
+    if len(value) > 2 and all(len(item) == 2 for item in value):
+        value = [[part for item in value for part in item]]
+    value = [[part for pair in item for part in pair] if _is_pairs(item) else item for item in value]
+    return [[number(part) for part in item] for item in value]
+
+
+def _is_pairs(item: list[Any]) -> bool:
+    return bool(item) and all(isinstance(pair, list) and len(pair) == 2 for pair in item)
+
+
 def _mask_box(mask: Mapping[str, Any]) -> list[float]:
     """`[x, y, width, height]` of a run-length encoded mask, compressed or not. Raises ValueError."""
     from pycocotools import mask as masks
 
     counts, size = mask.get("counts"), mask.get("size")
-    whole = isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
+    whole = isinstance(size, list) and len(size) == 2 and all(type(side) is int and 0 < side < 1 << 20 for side in size)
     if not whole or not isinstance(counts, str | list):
         raise ValueError("a mask must have `size` and `counts`")
     height, width = size  # type: ignore[misc]
-    if isinstance(counts, list):
-        if not all(isinstance(run, int) and run >= 0 for run in counts) or sum(counts) > height * width:
-            raise ValueError("the mask's counts do not fit its size")
-        return [float(value) for value in masks.toBbox(masks.frPyObjects(dict(mask), height, width))]
-    return [float(value) for value in masks.toBbox({"size": size, "counts": counts.encode("ascii")})]
+    if isinstance(counts, str):
+        counts = _runs(counts)
+    if not all(type(run) is int and run >= 0 for run in counts) or sum(counts) > height * width:
+        raise ValueError("the mask's counts do not fit its size")
+    return [float(value) for value in masks.toBbox(masks.frPyObjects({"size": size, "counts": counts}, height, width))]
+
+
+def _runs(text: str) -> list[int]:
+    """The runs of a compressed mask, as COCO's maskApi packs them: 5 bits a character from 48 on, a sixth says that
+    there are more, and from the third run on the difference to the run before the last is written.
+
+    Read here, not by pycocotools, whose C code trusts the text. Raises ValueError.
+    """
+    runs: list[int] = []
+    value = bits = 0
+    for char in text:
+        code = ord(char) - 48
+        if not 0 <= code < 64 or bits > 30:
+            raise ValueError("the mask's counts are no run lengths")
+        value |= (code & 31) << bits
+        bits += 5
+        if not code & 32:
+            if code & 16:
+                value -= 1 << bits
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = bits = 0
+    if bits:
+        raise ValueError("the mask's counts end in the middle of a number")
+    return runs

@@ -5,7 +5,8 @@ whole pixels, as readers expect: at most half a pixel is lost. Boxes are cut to 
 is left are left out and counted. Readers open `JPEGImages/NAME.jpg`: pictures that are no JPEG are encoded as JPEG of
 quality 95, and the export says how many. The split validation is `val.txt`.
 
-Reading takes fractions too, and XML without entities, DTDs or references, by defusedxml.
+Reading takes fractions too, XML files beside the pictures (Roboflow's `train/`, `valid/`, `test/`), and no XML with
+entities, DTDs or references.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
-from xml.etree.ElementTree import Element, ElementTree, SubElement, TreeBuilder, indent
+from typing import Any
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import numpy as np
 
 from conceptlib.concepts.images import encode
 from conceptlib.errors import ConceptlibError
-from conceptlib.formats._entries import MAX_TEXT, Box, Entry, Report, keys_of, number
+from conceptlib.formats._entries import Box, Entry, Report, Where, keys_of, number, picture_size, shown
+from conceptlib.formats._files import files_of, read_xml
 from conceptlib.formats._job import Job, Sample, inside, write_new
 
 ANNOTATIONS = "needed"
@@ -88,69 +90,47 @@ def _add_object(root: Element, label: str, box: list[int], *, truncated: bool) -
 
 
 def read(source: Path, report: Report) -> Iterator[Entry]:
-    """The XML files of a folder (`Annotations/`, else its own), or one file.
+    """The XML files of a folder, those below `Annotations/` if there is such a folder, or one file.
 
     Raises ConceptlibError where there are none.
     """
-    files = [source]
-    if source.is_dir():
-        files = sorted(source.glob("Annotations/*.xml")) or sorted(source.glob("*.xml"))
-    if not files:
+    files = list(files_of(source, ".xml", report))
+    files = [(path, file) for path, file in files if "Annotations" in file.split("/")[:-1]] or files
+    if not files and not report.rejects:
         raise ConceptlibError("no VOC annotations (Annotations/*.xml)", where=source, hint="give the folder of them")
-    for path in files:
-        entry = _entry(path, report)
+    for path, file in files:
+        entry = _entry(path, Where(file), report)
         if entry is not None:
             yield entry
 
 
-def _entry(path: Path, report: Report) -> Entry | None:
-    from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import ParseError
-
+def _entry(path: Path, where: Where, report: Report) -> Entry | None:
     try:
-        if path.stat().st_size > MAX_TEXT:
-            raise ValueError(f"larger than {MAX_TEXT >> 20} MiB")
-        with path.open("rb") as file:
-            root, lines = _parse(file)
+        root, lines = read_xml(path)
         if root.tag != "annotation":
-            raise ValueError(f"is no VOC annotation: <{root.tag}>")
-    except DefusedXmlException as error:
-        report.problem(path.name, f"refused: {type(error).__name__} (a file of VOC has no DTD and no entities)")
-        return None
-    except (ParseError, ValueError, LookupError) as error:
-        report.problem(path.name, str(error))
+            raise ValueError(f"is no VOC annotation: <{shown(root.tag)[1:-1]}>")
+    except ValueError as error:
+        report.file(where.file, str(error))
         return None
     boxes = []
     for item in root.findall("object"):
-        where = f"{path.name}:{lines[item]}"
+        place = where.at(f":{lines[item]}")
         try:
-            boxes.append(_box(item, where))
+            boxes.append(_box(item, place))
         except ValueError as error:
-            report.problem(where, str(error))
+            report.object(place, str(error))
     name = (root.findtext("filename") or "").strip()
-    keys = [*(keys_of(name) if name else ()), path.stem]
-    return Entry(tuple(keys), path.name, tuple(boxes), _size(root, path, report))
+    folder, stem = where.file.rpartition("/")[0], where.file.rpartition("/")[2][: -len(".xml")]
+    beside = [] if folder.endswith("Annotations") or not folder else [f"{folder}/{stem}"]
+    try:
+        size = _size(root)
+    except ValueError as error:
+        report.picture(where, str(error), len(boxes))
+        return None
+    return Entry((*beside, *(keys_of(name) if name else ()), *keys_of(stem)), where, tuple(boxes), size)
 
 
-def _parse(file: IO[bytes]) -> tuple[Element, dict[Element, int]]:
-    """The document, and the line of every element."""
-    from defusedxml.ElementTree import DefusedXMLParser
-
-    lines: dict[Element, int] = {}
-
-    class Builder(TreeBuilder):
-        def start(self, tag: Any, attrs: Any, /) -> Element:
-            element = super().start(tag, attrs)
-            lines[element] = parser.parser.CurrentLineNumber
-            return element
-
-    parser = DefusedXMLParser(target=Builder(), forbid_dtd=True)
-    while chunk := file.read(1 << 16):
-        parser.feed(chunk)
-    return parser.close(), lines
-
-
-def _box(item: Element, where: str) -> Box:
+def _box(item: Element, where: Where) -> Box:
     """One object. Raises ValueError."""
     label = (item.findtext("name") or "").strip()
     if not label:
@@ -171,14 +151,7 @@ def _value(parent: Element, tag: str) -> float:
     return number(text.strip())
 
 
-def _size(root: Element, path: Path, report: Report) -> tuple[int, int] | None:
-    """What the file says of the picture's size; labelling tools write 0 where they do not know."""
+def _size(root: Element) -> tuple[int, int] | None:
+    """What the file says of the picture's size; labelling tools write 0 where they do not know. Raises ValueError."""
     size = root.find("size")
-    if size is None:
-        return None
-    try:
-        width, height = _value(size, "width"), _value(size, "height")
-    except ValueError as error:
-        report.problem(path.name, str(error))
-        return None
-    return (int(width), int(height)) if width > 0 and height > 0 else None
+    return None if size is None else picture_size(_value(size, "width"), _value(size, "height"))

@@ -4,23 +4,31 @@ A label file has a line `class cx cy width height` a box, shares of the picture 
 and is empty for a clean picture. Boxes are cut to the picture; those that lie outside are left out and counted.
 ultralytics asks for `train` and `val`: `val` is the split validation, else test, else what there is.
 
-Reading also takes lines with a score behind the box (predictions) and polygons: four corners are kept as such.
+Reading takes the layouts of ultralytics (`labels/`), of darknet (a label file beside each picture) and of CVAT's YOLO
+1.1 (`obj.names`, `obj_train_data/`), and lines with a score behind the box (predictions). What else may follow the
+class is polygons or poses, see `_yolo_lines`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from conceptlib.concepts.images import SUFFIXES
 from conceptlib.errors import ConceptlibError
-from conceptlib.formats._entries import Box, Entry, Report, around, number, read_text, sized
+from conceptlib.formats._entries import Entry, Report, Where, keys_of, text_fault
+from conceptlib.formats._files import called, listed, read_text
 from conceptlib.formats._job import Job, Sample, inside, write_new
+from conceptlib.formats._yolo_lines import Line, boxes, line_of, poses
 from conceptlib.geometry import xyxy_to_cxcywh_normalised
 
 ANNOTATIONS = "needed"
-_NO_LABELS = {"classes.txt", "obj.names"}
+_CLASSES = ("classes.txt", "obj.names", "_darknet.labels")
+_NO_LABELS = {"classes.txt"}
 
 
 def write(job: Job, folder: Path) -> list[str]:
@@ -52,82 +60,137 @@ def _lines(job: Job, sample: Sample) -> list[str]:
     return lines
 
 
-def read(source: Path, report: Report) -> Iterator[Entry]:
-    """The label files of a folder (or of that of a data file), below `labels/` if there is such a folder.
+@dataclass(frozen=True)
+class Data:
+    """What a data file says. names: class number to name. keypoints: (number, values each: 2 or 3) of a pose; (0, 0)
+    where it says that there are none, None where it says nothing."""
 
-    The classes' names are those of the only .yaml file with `names`, or of `classes.txt`. Paths in the data file are
-    not followed. Raises ConceptlibError where there are no names or no label files.
+    names: Mapping[int, str]
+    keypoints: tuple[int, int] | None = None
+
+
+def read(source: Path, report: Report) -> Iterator[Entry]:
+    """The label files of a folder, or of that of a data file.
+
+    They are those below `labels/`, else below CVAT's `obj_*_data/`, else those beside a picture of their name, else
+    those of the folder itself. The classes' names are those of the only .yaml file with `names`, or of `classes.txt`,
+    `obj.names` or Roboflow's `_darknet.labels`. Paths in such files are not followed. Raises ConceptlibError where
+    there are no names or no label files.
     """
     root = source if source.is_dir() else source.parent
-    names = _names(source, root)
-    found = sorted(path for path in root.rglob("*.txt") if path.name not in _NO_LABELS)
-    below = [path for path in found if "labels" in path.relative_to(root).parts[:-1]]
-    files = below or [path for path in found if path.parent == root]
-    if not files:
+    data = _data(source, root)
+    files = _label_files(root, report)
+    if not files and not report.rejects:
         raise ConceptlibError("no label files (labels/**/*.txt)", where=root, hint="give the dataset's folder")
-    for path in files:
-        relative = path.relative_to(root)
-        parts = relative.with_suffix("").parts
-        after = parts[parts.index("labels") + 1 :] if below else parts
-        boxes = tuple(_boxes(path, str(relative), names, report))
-        yield Entry(("/".join(after), after[-1]), str(relative), boxes, shares=True)
+    entries = []
+    for path, keys in files:
+        where = Where(called(path, root))
+        try:
+            entries.append((keys, where, _parsed(read_text(path), where, data, report)))
+        except ValueError as error:
+            report.file(where.file, str(error))
+    shape = data.keypoints
+    likely = poses([line for _, _, lines in entries for line in lines]) if shape is None else ""
+    for keys, where, lines in entries:
+        yield Entry(keys, where, tuple(boxes(lines, data.names, shape, likely, report)), shares=True)
 
 
-def _boxes(path: Path, shown: str, names: Mapping[int, str], report: Report) -> Iterator[Box]:
-    try:
-        lines = read_text(path).splitlines()
-    except ValueError as error:
-        report.problem(shown, str(error))
-        return
-    for place, line in enumerate(lines, 1):
+def _parsed(text: str, where: Where, data: Data, report: Report) -> list[Line]:
+    lines = []
+    for place, line in enumerate(text.splitlines(), 1):
         if line.strip():
             try:
-                yield _box(line.split(), f"{shown}:{place}", names)
+                lines.append(line_of(line.split(), where.at(f":{place}"), data.names))
             except ValueError as error:
-                report.problem(f"{shown}:{place}", str(error))
+                report.object(where.at(f":{place}"), str(error))
+    return lines
 
 
-def _box(words: Sequence[str], where: str, names: Mapping[int, str]) -> Box:
-    """One line. Raises ValueError."""
-    kind = number(words[0])
-    if kind not in names:
-        raise ValueError(f"class {words[0]} is out of range: there are {len(names)}")
-    label = names[int(kind)]
-    values = [number(word) for word in words[1:]]
-    if len(values) in (4, 5):
-        x, y, width, height = values[:4]
-        box = sized(x - width / 2, y - height / 2, width, height)
-        return Box(label, box, where, values[4] if len(values) == 5 else 1.0)
-    if len(values) < 6:
-        raise ValueError(f"{len(words)} values; a line is: class cx cy width height")
-    return Box(label, around(values), where, quad=tuple(values) if len(values) == 8 else None)
+def _label_files(root: Path, report: Report) -> list[tuple[Path, tuple[str, ...]]]:
+    """Every label file, and the names that its picture may have."""
+    found = [path for path in listed(root, ".txt", report) if path.name not in _NO_LABELS]
+    parts = {path: path.relative_to(root).with_suffix("").parts for path in found}
+    below = [path for path in found if "labels" in parts[path][:-1]]
+    if below:
+        return [(path, _keys(parts[path][parts[path].index("labels") + 1 :])) for path in below]
+    if cvat := [path for path in found if _is_cvat(parts[path][0])]:
+        return [(path, _keys(parts[path][1:])) for path in cvat if len(parts[path]) > 1]
+    if beside := [path for path in found if _is_beside(path)]:
+        return [(path, _keys(parts[path])) for path in beside]
+    return [(path, _keys(parts[path])) for path in found if path.parent == root and not _is_list(path)]
 
 
-def _names(source: Path, root: Path) -> dict[int, str]:
-    """Class number to name."""
+def _is_cvat(folder: str) -> bool:
+    return folder.startswith("obj_") and folder.endswith("_data")
+
+
+def _is_beside(path: Path) -> bool:
+    """Whether a picture of the file's name lies beside it, or Roboflow's list of classes."""
+    return (path.parent / "_darknet.labels").is_file() or any(path.with_suffix(one).is_file() for one in SUFFIXES)
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a file lists pictures (`train.txt`) instead of holding boxes."""
+    with path.open("rb") as file:
+        words = file.read(4096).decode("utf-8", "replace").split("\n")[0].strip()
+    return Path(words).suffix.lower() in SUFFIXES
+
+
+def _keys(parts: Sequence[str]) -> tuple[str, ...]:
+    name = "/".join(parts)
+    return (name, parts[-1], *(key for key in keys_of(name) if key not in (name, parts[-1])))
+
+
+def _data(source: Path, root: Path) -> Data:
+    """The classes' names and the shape of poses. Raises ConceptlibError."""
     files = [source] if source.is_file() else [*sorted(root.glob("*.yaml")), *sorted(root.glob("*.yml"))]
-    found = [names for path in files if (names := _names_in(path))]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    found = [_data_in(path) for path in files]
+    keypoints = [one.keypoints for one in found if one.keypoints is not None]
+    named = [one for one in found if one.names]
+    if len(named) > 1 or len(set(keypoints)) > 1:
         raise ConceptlibError("several files name the classes", where=root, hint="give the data file: .../data.yaml")
-    classes = root / "classes.txt"
-    if not classes.is_file():
-        raise ConceptlibError(
-            "no names for the classes", where=source, hint="a data.yaml with `names`, or a classes.txt, is needed"
-        )
+    names = named[0].names if named else _listed_names(source, root)
+    return Data(names, keypoints[0] if keypoints else None)
+
+
+def _listed_names(source: Path, root: Path) -> dict[int, str]:
+    """The names of a file with a line for each. Roboflow has one in every split's folder; they must agree."""
+    files = [path for name in _CLASSES for path in [root / name, *sorted(root.glob(f"*/{name}"))] if path.is_file()]
+    if not files:
+        hint = "a data.yaml with `names`, a classes.txt or an obj.names is needed"
+        raise ConceptlibError("no names for the classes", where=source, hint=hint)
     try:
-        return dict(enumerate(read_text(classes).splitlines()))
+        lists = [read_text(path).rstrip().splitlines() for path in files]
     except ValueError as error:
-        raise ConceptlibError(str(error), where=classes) from error
+        raise ConceptlibError(str(error), where=root, hint="the classes' names are text") from error
+    if any(names != lists[0] for names in lists[1:]):
+        hint = f"they differ: {', '.join(called(path, root) for path in files)}"
+        raise ConceptlibError("several files name the classes", where=root, hint=hint)
+    return dict(enumerate(lists[0]))
 
 
-def _names_in(path: Path) -> dict[int, str]:
-    """`names` of a data file, a list or a mapping; empty where it has none. Only texts are made of it: no tags."""
+def _data_in(path: Path) -> Data:
+    """What a data file says; only texts, lists and mappings are made of it."""
     try:
         data = yaml.load(read_text(path), Loader=yaml.BaseLoader)  # noqa: S506 - strings, lists and mappings only
-        names = data.get("names") if isinstance(data, dict) else None
-        pairs = names.items() if isinstance(names, dict) else enumerate(names or ())
-        return {int(key): str(name) for key, name in pairs}
+        if not isinstance(data, dict):
+            return Data({})
+        names, shape = data.get("names"), data.get("kpt_shape")
+        pairs = list(names.items() if isinstance(names, dict) else enumerate(names or ()))
+        if wrong := [name for _, name in pairs if not isinstance(name, str) or text_fault(name)]:
+            raise ValueError(f"a class is called by a text, not by a {type(wrong[0]).__name__}")
+        return Data({int(key): name for key, name in pairs}, None if shape is None else _shape(shape))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise ConceptlibError(f"not a data file of YOLO: {error}", where=path) from error
+        what = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ConceptlibError(f"not a data file of YOLO: {what}", where=path) from error
+
+
+def _shape(value: Any) -> tuple[int, int]:
+    """`kpt_shape`: how many keypoints a pose has, and whether each is x y or x y visible; [0, 0] for none."""
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(one, str) and one.isdigit() for one in value):
+        count, width = int(value[0]), int(value[1])
+        if width in (2, 3) and 0 < count < 10_000:
+            return count, width
+        if (count, width) == (0, 0):
+            return 0, 0
+    raise ValueError("kpt_shape must be [number of keypoints, 2 or 3], or [0, 0] where there are none")

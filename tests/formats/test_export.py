@@ -17,15 +17,21 @@ from conceptlib.store import Artifact, Store
 from conceptlib.store.hashing import tree_digest
 from tests.support import mixed
 
+WRITABLE = ["coco", "coco-results", "imagefolder", "parquet", "voc", "webdataset", "yolo"]
 
-def test_every_file_is_a_format() -> None:
-    assert FORMATS.names() == ["coco", "coco-results", "imagefolder", "parquet", "voc", "webdataset", "yolo"]
+
+def test_every_file_is_a_format(store: Store, pictures: Artifact) -> None:
+    assert FORMATS.names() == sorted([*WRITABLE, "cvat", "label-studio", "labelme"])
     for name in FORMATS:
         module = FORMATS.get(name)
-        assert callable(module.write) and module.ANNOTATIONS in ("optional", "needed", "named") and module.__doc__
+        assert module.__doc__ and hasattr(module, "write") == hasattr(module, "ANNOTATIONS") == (name in WRITABLE)
+        assert hasattr(module, "write") or callable(module.read)
+    assert {FORMATS.get(name).ANNOTATIONS for name in WRITABLE} == {"optional", "needed", "named"}
+    with pytest.raises(UsageError, match=r"labelme is read only.*coco, coco-results"):
+        export_dataset(pictures, "labelme", "out", store=store)
 
 
-@pytest.mark.parametrize("form", FORMATS.names())
+@pytest.mark.parametrize("form", WRITABLE)
 def test_the_same_export_twice_gives_the_same_bytes(
     form: str, store: Store, pictures: Artifact, truth: Artifact
 ) -> None:
@@ -90,7 +96,7 @@ def test_a_failure_leaves_nothing_behind(store: Store, pictures: Artifact, truth
         if done == 4:
             raise KeyboardInterrupt
 
-    for form in FORMATS:
+    for form in WRITABLE:
         with pytest.raises(KeyboardInterrupt):
             export_dataset(
                 pictures, form, "out", annotations=truth, split="train", overwrite=True, store=store, progress=stop
@@ -137,7 +143,7 @@ def test_annotations_that_do_not_fit(store: Store, pictures: Artifact) -> None:
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("form", FORMATS.names())
+@pytest.mark.parametrize("form", WRITABLE)
 def test_a_flipped_bit_anywhere_is_an_error(form: str, store: Store, pictures: Artifact, truth: Artifact) -> None:
     for artifact, what in ((pictures, "dataset mixed"), (truth, "annotations truth")):
         path = artifact.path / "data" / shard_name("train", 1, 2)

@@ -175,7 +175,7 @@ def test_coco_geometry(store: Store, pictures: Artifact) -> None:
         ({"segmentation": {"size": [2, 2], "counts": [9, 9]}}, "do not fit"),
         ({"bbox": [0, 0, 1, 1], "score": 7}, "a score of 7"),
         ({"bbox": [0, 0, 1, 1], "category_id": 8}, "no category 8"),
-        ({"bbox": [0, 0, 1, 1], "category_id": [8]}, "unhashable"),
+        ({"bbox": [0, 0, 1, 1], "category_id": [8]}, "no category [8]"),
         ({"bbox": [0, 0, 1, 1], "image_id": 99}, "no image 99"),
     ],
 )
@@ -238,14 +238,14 @@ def test_yolo_lines(store: Store, pictures: Artifact) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("2 0.5 0.5 0.1 0.1", "class 2 is out of range: there are 2"),
-        ("-1 0.5 0.5 0.1 0.1", "class -1 is out of range"),
-        ("0.5 0.5 0.5 0.1 0.1", "class 0.5 is out of range"),
+        ("2 0.5 0.5 0.1 0.1", "class '2' is out of range: there are 2"),
+        ("-1 0.5 0.5 0.1 0.1", "class '-1' is out of range"),
+        ("0.5 0.5 0.5 0.1 0.1", "class '0.5' is out of range"),
         ("qr 0.5 0.5 0.1 0.1", "'qr' is not a number"),
         ("0 nan 0.5 0.1 0.1", "'nan' is not a finite number"),
         ("0 0.5 0.5 -0.1 0.1", "a box of negative size: -0.1 x 0.1"),
         ("0 0.5 0.5", "3 values"),
-        ("0 0.5 0.5 0.1 0.1 0.1 0.1 0.1", "a polygon of 7 numbers"),
+        ("0 0.5 0.5 0.1 0.1 0.1 0.1 0.1", "7 numbers: it looks like a box and its keypoints"),
     ],
 )
 def test_yolo_faults_are_named(line: str, message: str, store: Store, pictures: Artifact) -> None:
@@ -317,7 +317,7 @@ def test_all_faults_at_once(store: Store, pictures: Artifact) -> None:
 
 
 def test_what_cannot_be_imported(store: Store, pictures: Artifact) -> None:
-    with pytest.raises(UsageError, match=r"parquet is written only.*coco, voc, yolo"):
+    with pytest.raises(UsageError, match=r"parquet is written only.*coco, cvat, label-studio, labelme, voc, yolo"):
         import_annotations(".", "parquet", pictures, store=store)
     with pytest.raises(NotFound, match="no such file"):
         import_annotations("nowhere", "coco", pictures, store=store)
