@@ -54,7 +54,10 @@ class Root:
 
     def resolve(self, path: Path) -> Path:
         """Where a path leads when all links are followed. Raises `Reject`: out of the folder."""
-        real = os.path.realpath(path)
+        try:
+            real = os.path.realpath(path)
+        except (OSError, ValueError) as error:
+            raise _unreadable(error) from error
         if real != self.real and not real.startswith(self.real.rstrip(os.sep) + os.sep):
             what = "a link" if os.path.islink(path) else "the path"
             raise Reject("refused", f"{what} leads out of the source")

@@ -19,9 +19,9 @@ from typing import Any
 
 from conceptlib.concepts.rejects import Reject, first_line
 from conceptlib.concepts.safe import MAX_FILE_BYTES, MAX_TEXT_BYTES, leads_out, open_file
-from conceptlib.concepts.sources.base import Item, Reading, captioned, is_picture, key_of
+from conceptlib.concepts.sources.base import Item, Reading, captioned, is_picture, key_of, some_of_each
 from conceptlib.concepts.sources.metadata import Metadata, is_metadata
-from conceptlib.concepts.sources.splits import SPLITS, in_proportion, is_layout, split_of_folder
+from conceptlib.concepts.sources.splits import is_layout, split_of_folder
 from conceptlib.concepts.sources.text import TEXTS, caption_beside
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import sha256_file
@@ -90,8 +90,7 @@ class ZipSource:
     def items(self) -> Iterator[Item]:
         """The rows; of a limited number of a source with splits some of each, see `splits.in_proportion`."""
         if self._kept and self.reading.rows is not None:
-            streams = {split: (item for item in self._items() if item.split == split) for split in SPLITS}
-            return islice(in_proportion(streams, self.reading.test_share), self.reading.rows)
+            return islice(some_of_each(self._items, self.reading.test_share), self.reading.rows)
         return islice(self._items(), self.reading.rows)
 
     def _items(self) -> Iterator[Item]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol
@@ -18,7 +19,7 @@ from conceptlib.concepts.images import SUFFIXES, reads_heic
 from conceptlib.concepts.picture_hashes import Hashes
 from conceptlib.concepts.rejects import Reject
 from conceptlib.concepts.safe import Root
-from conceptlib.concepts.sources.splits import SplitPolicy
+from conceptlib.concepts.sources.splits import SPLITS, SplitPolicy, in_proportion
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import digest, sha256_bytes, sha256_file
 
@@ -215,6 +216,16 @@ def variants(items: Iterable[Item], count: int) -> Iterator[Item]:
 def original(key: str) -> str:
     """The key of the picture that a row shows: `a.png` of `a~2.png`. Keys that are no variant's stay."""
     return _VARIANT.sub(r"\1", key)
+
+
+def some_of_each(make: Callable[[], Iterator[Item]], test_share: float) -> Iterator[Item]:
+    """The items that `make` gives, those of the splits mixed as `splits.in_proportion` says."""
+    streams = {split: filter(partial(_lies_in, split), make()) for split in SPLITS}
+    return in_proportion(streams, test_share)
+
+
+def _lies_in(split: str, item: Item) -> bool:
+    return item.split == split
 
 
 def split_of(key: str, test_share: float) -> str:

@@ -20,9 +20,10 @@ from conceptlib.concepts.sources.base import (
     key_of,
     listings,
     require_rows,
+    some_of_each,
 )
 from conceptlib.concepts.sources.metadata import MAX_METADATA_BYTES, Metadata, is_metadata
-from conceptlib.concepts.sources.splits import SPLITS, in_proportion, is_layout, split_of_folder
+from conceptlib.concepts.sources.splits import is_layout, split_of_folder
 from conceptlib.concepts.sources.text import TEXTS, caption_beside
 from conceptlib.errors import ConceptlibError
 
@@ -72,8 +73,7 @@ class FolderSource:
     def items(self) -> Iterator[Item]:
         """The rows; of a limited number of a source with splits some of each, see `splits.in_proportion`."""
         if self._kept and self.reading.rows is not None:
-            streams = {split: (item for item in self._items() if item.split == split) for split in SPLITS}
-            return islice(in_proportion(streams, self.reading.test_share), self.reading.rows)
+            return islice(some_of_each(self._items, self.reading.test_share), self.reading.rows)
         return islice(self._items(), self.reading.rows)
 
     def _keeps_splits(self) -> bool:

@@ -57,6 +57,7 @@ class Metadata:
     def __post_init__(self) -> None:
         self._lines: dict[str, int] = {}
         self._columns: dict[str, None] = {}
+        self._refused: set[str] = set()
         for line, row in self._rows():
             self._add(line, row)
         known = CAPTION_COLUMNS if self.reading.caption_column is None else (self.reading.caption_column,)
@@ -103,7 +104,11 @@ class Metadata:
             return
         if leads_out(name.strip()) or "\0" in name:
             reject = Reject("refused", f"{self._at(line)}: the name leads out of the folder")
-            self.extra.append((key_of(name.strip()), reject))
+            called = key_of(name.strip())
+            if called in self._refused:
+                called += f"#{line}"
+            self._refused.add(called)
+            self.extra.append((called, reject))
             return
         key = _normal(name.strip().replace("\\", "/"))
         if key in self.captions:
