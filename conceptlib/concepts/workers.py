@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -11,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from conceptlib.concepts.builders import Outcome
+from conceptlib.cores import available
 from conceptlib.errors import ConceptlibError
 from conceptlib.processes import Workers
 
@@ -28,8 +28,7 @@ def count_workers(workers: int | None, rows: int) -> int:
         if workers < 1:
             raise ConceptlibError(f"there cannot be {workers} workers", where="workers", hint="1 or more")
         return workers
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 if 0 < rows <= 400 else min(processors, 8)
+    return 1 if 0 < rows <= 400 else min(available(), 8)
 
 
 def outcomes(rows: Iterable[Any], draw: Callable[[Any], Any], workers: int, ready: type = Outcome) -> Iterator[Any]:

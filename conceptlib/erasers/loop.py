@@ -6,8 +6,12 @@ cut into micro-batches and processes, and one that is stopped and resumed ends, 
 was not.
 
 `accelerate launch` works: each process takes its share of every batch. The state that a run resumes from is one
-safetensors file (weights, optimiser moments, EMA) that is replaced atomically; there is no state of random generators
-to keep.
+safetensors file (weights, optimiser moments, EMA, the number of threads) that is replaced atomically, every so many
+steps, every minute, and when Ctrl-C or SIGTERM ends the run; there is no state of random generators to keep.
+
+On a CPU the last bits also follow from the number of threads, since it decides in which order gradients are summed. A
+run chooses one at its start, resumed or not, and another only if its steps become clearly slower or faster; each line
+of its log says which. `OMP_NUM_THREADS` fixes it.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +34,10 @@ from conceptlib.erasers.base import Objective, Progress, TrainingParams
 from conceptlib.erasers.files import save_tensors
 from conceptlib.erasers.memory import peak_memory_mb
 from conceptlib.errors import ConceptlibError
+from conceptlib.models.threads import Threads
 from conceptlib.store.files import atomic_write
 from conceptlib.store.seeds import row_generator, row_seed
+from conceptlib.timing import SAVE_EVERY, Every
 
 STATE = "state.safetensors"
 
@@ -97,8 +104,8 @@ def train(
             0).
         rows: how many samples the data has; `Objective.loss` is given indices below it.
         seed: decides order, noise, timesteps and dropout.
-        workdir: where the state is kept, every `params.checkpoint_every` steps.
-        log: JSON lines, one a step: step, loss, lr (of the first group), seconds.
+        workdir: where the state is kept, every `params.checkpoint_every` steps and every minute.
+        log: JSON lines, one a step: step, loss, lr (of the first group), seconds, threads (on a CPU).
         accelerator: from `make_accelerator`.
         progress: called with ("train", steps done, steps).
 
@@ -118,29 +125,39 @@ def train(
         )
     module = _Module(objective)
     run = _Run(module, params, seed=seed, accelerator=accelerator)
-    start = run.restore(workdir / STATE)
+    start, told = run.restore(workdir / STATE)
+    threads = Threads.of(accelerator.device, state=told, processes=accelerator.num_processes)
     history = _read_log(log, start) if accelerator.is_main_process else []
     model = accelerator.prepare_model(module)
     prepare = getattr(objective, "prepare", lambda step: None)
     module.train()
-    began = time.monotonic()
-    with torch.random.fork_rng(devices=[]), _Log(log, history, enabled=accelerator.is_main_process) as lines:
+    began, minute = time.monotonic(), Every(SAVE_EVERY)
+    with (
+        torch.random.fork_rng(devices=[]),
+        _Log(log, history, enabled=accelerator.is_main_process) as lines,
+        threads,
+        run.kept_when_interrupted(workdir / STATE, threads),
+    ):
         for step in range(start, params.steps):
             before = time.monotonic()
             prepare(step)
-            loss = run.step(model, step, rows)
+            threads.choose(partial(run.trial, model, step, rows))
+            with threads.step():
+                loss = run.step(model, step, rows)
             if not math.isfinite(loss):
                 raise ConceptlibError(
                     f"the loss is {loss} at step {step}",
                     where=f"lr {run.lr(step):.3g}",
                     hint="lower the learning rates or add warm-up steps",
                 )
-            lines.add({"step": step, "loss": loss, "lr": run.lr(step), "seconds": round(time.monotonic() - before, 4)})
+            spent = round(time.monotonic() - before, 4)
+            line = {"step": step, "loss": loss, "lr": run.lr(step), "seconds": spent}
+            lines.add(line | ({"threads": threads.number} if accelerator.device.type == "cpu" else {}))
             if progress is not None and accelerator.is_main_process:
                 progress("train", step + 1, params.steps)
-            if (step + 1) % params.checkpoint_every == 0 and step + 1 < params.steps:
-                lines.flush()
-                run.save(workdir / STATE, step + 1)
+            due = minute.due()
+            if ((step + 1) % params.checkpoint_every == 0 or due) and step + 1 < params.steps:
+                run.save(workdir / STATE, step + 1, threads)
     run.finish()
     module.eval()
     losses = [entry["loss"] for entry in history] or [math.nan]
@@ -184,6 +201,7 @@ class _Run:
             fused=accelerator.device.type in {"cpu", "cuda"},
         )
         self.ema = [p.detach().clone() for p in self.named.values()] if params.ema else []
+        self._at: int | None = None  # steps that the weights have seen; None while a step changes them
 
     def factor(self, step: int) -> float:
         """What the learning rates are multiplied by at a step, in [0, 1]."""
@@ -200,28 +218,41 @@ class _Run:
     def step(self, model: nn.Module, step: int, rows: int) -> float:
         """One optimiser step; the mean loss over the whole batch, of all processes."""
         params, accelerator = self.params, self.accelerator
-        for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
-            group["lr"] = lr * self.factor(step)
-        # Random numbers that a module draws for itself (LoRA dropout) follow from the step as well.
-        torch.manual_seed(row_seed(self.seed, step * accelerator.num_processes + accelerator.process_index, "step"))
-        positions = np.arange(step * params.batch_size, (step + 1) * params.batch_size)
-        share = np.array_split(positions, accelerator.num_processes)[accelerator.process_index]
-        micro = np.array_split(share, params.gradient_accumulation)
-        total = torch.zeros((), device=accelerator.device)
-        for index, part in enumerate(micro):
-            last = index == len(micro) - 1
-            with contextlib.nullcontext() if last else accelerator.no_sync(model):
-                loss = model(stream(self.seed, rows, part), generators(self.seed, part)) / len(micro)
-                accelerator.backward(loss)
-            total += loss.detach().float()
+        total = self._gradients(model, step, rows)
         if params.grad_clip:
             accelerator.clip_grad_norm_(list(self.named.values()), params.grad_clip)
         mean = float(accelerator.reduce(total, reduction="mean"))
         if math.isfinite(mean):  # a step on NaN gradients would spoil the weights
+            for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
+                group["lr"] = lr * self.factor(step)
+            self._at = None
             self.optimizer.step()
             self._average(step)
+            self._at = step + 1
         self.optimizer.zero_grad(set_to_none=True)
         return mean
+
+    def trial(self, model: nn.Module, step: int, rows: int) -> None:
+        """The work of a step, or of its first micro-batch, without effects."""
+        self._gradients(model, step, rows, parts=1)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _gradients(self, model: nn.Module, step: int, rows: int, parts: int | None = None) -> torch.Tensor:
+        """Leave a step's gradients (of its first `parts` micro-batches) in the parameters; this process's loss."""
+        params, accelerator = self.params, self.accelerator
+        # Random numbers that a module draws for itself (LoRA dropout) follow from the step as well.
+        torch.manual_seed(row_seed(self.seed, step * accelerator.num_processes + accelerator.process_index, "step"))
+        positions = np.arange(step * params.batch_size, (step + 1) * params.batch_size)
+        share = np.array_split(positions, accelerator.num_processes)[accelerator.process_index]
+        micro = np.array_split(share, params.gradient_accumulation)[:parts]
+        total = torch.zeros((), device=accelerator.device)
+        for index, part in enumerate(micro):
+            last = index == len(micro) - 1
+            with contextlib.nullcontext() if last else accelerator.no_sync(model):
+                loss = model(stream(self.seed, rows, part), generators(self.seed, part)) / params.gradient_accumulation
+                accelerator.backward(loss)
+            total += loss.detach().float()
+        return total
 
     def _average(self, step: int) -> None:
         if self.ema:
@@ -236,18 +267,29 @@ class _Run:
                 for parameter, average in zip(self.named.values(), self.ema, strict=True):
                     parameter.copy_(average)
 
-    def save(self, path: Path, step: int) -> None:
+    def save(self, path: Path, step: int, threads: Threads) -> None:
         """Write everything that the next step depends on, in one file."""
         if not self.accelerator.is_main_process:
             return
-        save_tensors(path, self._tensors(), {"step": str(step), "seed": str(self.seed)})
+        told = {"step": str(step), "seed": str(self.seed), "threads": threads.state()}
+        save_tensors(path, self._tensors(), told)
 
-    def restore(self, path: Path) -> int:
-        """Take up a saved state; the step to go on with (0 if there is none)."""
+    @contextlib.contextmanager
+    def kept_when_interrupted(self, path: Path, threads: Threads) -> Iterator[None]:
+        """Save what there is when the user ends the run, unless a step was just changing the weights."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._at is not None and self._at < self.params.steps:
+                self.save(path, self._at, threads)
+            raise
+
+    def restore(self, path: Path) -> tuple[int, str]:
+        """Take up a saved state; the step to go on with (0 if there is none), and what `Threads` said."""
         from safetensors import SafetensorError, safe_open
 
         if not path.is_file():
-            return 0
+            return 0, ""
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata()
@@ -272,7 +314,7 @@ class _Run:
         for name, parameter in self.named.items():
             if f"adam.{name}.step" not in saved:  # it never had a gradient
                 del self.optimizer.state[parameter]
-        return int(metadata["step"])
+        return int(metadata["step"]), metadata.get("threads", "")
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         found = {f"weight.{name}": parameter.data for name, parameter in self.named.items()}
@@ -322,10 +364,7 @@ class _Log:
         self._history.append(entry)
         if self._enabled:
             self._file.write(json.dumps(entry) + "\n")
-
-    def flush(self) -> None:
-        if self._enabled:
-            self._file.flush()
+            self._file.flush()  # people watch it
 
 
 def _read_log(path: Path, steps: int) -> list[dict[str, Any]]:

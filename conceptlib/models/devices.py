@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.models.threads import settle
 
 DTYPES = {
     "float32": torch.float32,
@@ -36,12 +37,13 @@ class Placement:
 
 def choose(device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Placement:
     """The placement asked for, or the best one here: CUDA in bfloat16 (float16 on cards without it), MPS and CPU in
-    float32.
+    float32. From then on torch uses no more threads than there are cores for this process (`threads.settle`).
 
     Raises:
         ConceptlibError: an unknown device or dtype name, or a device that this machine does not have.
     """
     chosen = _device(device)
+    settle()
     if dtype is None:
         weights = torch.float32
         if chosen.type == "cuda":

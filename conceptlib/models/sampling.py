@@ -9,6 +9,7 @@ costs time there: one model call a prompt, an encoding of every prompt, and PIL.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from conceptlib.models.guidance import GuidanceRule, combine
 from conceptlib.models.loading import default_resolution
 from conceptlib.models.prediction import Prediction
 from conceptlib.models.schedules import ddim
+from conceptlib.models.threads import paced
 from conceptlib.models.tiny import GUIDANCE_SCALE
 
 NUM_STEPS = 20
@@ -153,7 +155,7 @@ def denoise(
     latents = noise.to(pipe.unet.device, pipe.unet.dtype) * scheduler.init_noise_sigma
     for step, timestep in enumerate(scheduler.timesteps):
         inputs = scheduler.scale_model_input(torch.cat([latents] * blocks) if blocks > 1 else latents, timestep)
-        outputs = pipe.unet(inputs, timestep, encoder_hidden_states=embeds, return_dict=False)[0]
+        outputs = paced(pipe.unet, inputs.shape, partial(_predict, pipe.unet, inputs, timestep, embeds))
         if watch is not None:
             watch(step, timestep, latents, outputs)
         if guided:
@@ -168,6 +170,11 @@ def denoise(
             )
         latents = scheduler.step(outputs, timestep, latents, return_dict=False)[0]
     return latents
+
+
+def _predict(unet: Any, inputs: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor) -> torch.Tensor:
+    predicted: torch.Tensor = unet(inputs, timestep, encoder_hidden_states=embeds, return_dict=False)[0]
+    return predicted
 
 
 def _negatives(pipe: Any, given: str | Sequence[str] | None, count: int) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
+from conceptlib.cores import available, wanted_threads
 from conceptlib.errors import ConceptlibError
 
 
@@ -24,8 +24,7 @@ def session(path: Path, device: str | None = None, *, extra: str = "onnx") -> An
         raise ConceptlibError("there is no such file of weights", where=path, hint="give the path of an .onnx file")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors: they come as exceptions too
-    # OMP_NUM_THREADS means every library, and onnxruntime alone does not listen to it.
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+    options.intra_op_num_threads = wanted_threads() or available()  # it looks at neither
     options.inter_op_num_threads = 1
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=_providers(onnxruntime, device))

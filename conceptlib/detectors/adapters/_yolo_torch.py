@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ class TorchNetwork:
         import torch
         from ultralytics.utils.nms import non_max_suppression
 
+        from conceptlib.models.threads import paced
+
         tensor = torch.from_numpy(squares).to(self._device).permute(0, 3, 1, 2).contiguous().float().div_(255)
         with torch.inference_mode():
-            raw = self._model(tensor)
+            raw = paced(self._model, tensor.shape, partial(self._model, tensor))
             # No time limit: by default a slow machine silently loses the boxes of a batch's last pictures.
             kept = non_max_suppression(raw[0], lowest, nms_iou, max_det=most, nc=self._classes, max_time_img=1e9)
         return [rows.float().cpu().numpy() for rows in kept]

@@ -2,8 +2,9 @@
 
 Their trainer writes files, plots and caches, and for pictures of 64 px spends most of its time on them. Here pictures
 stay in memory as uint8, batches are augmented as tensors, and every random number of step *s* comes from (seed, s): a
-run that was interrupted goes on from its last checkpoint and ends with the same weights on the same machine (on a GPU
-up to its atomics).
+run that was interrupted goes on from its last checkpoint, with the same number of threads, and ends with the same
+weights on the same machine (on a GPU up to its atomics). A checkpoint is written every 50 steps, every minute, and when
+Ctrl-C or SIGTERM ends the run.
 
 Loss: ultralytics' `v8DetectionLoss` (CIoU 7.5, classification 0.5, distribution focal loss 1.5). AdamW, linear
 warm-up, cosine decay to 2 %, gradients clipped at 10, exponential moving average of the weights.
@@ -14,8 +15,10 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,8 +30,10 @@ from conceptlib.detectors.adapters._letterbox import Letterbox
 from conceptlib.detectors.adapters._yolo_pieces import piece, tint
 from conceptlib.detectors.base import Progress, TrainingSet
 from conceptlib.errors import ConceptlibError
+from conceptlib.models.threads import Threads
 from conceptlib.specs.registry import OVERLAYS
 from conceptlib.store.files import atomic_path
+from conceptlib.timing import SAVE_EVERY, Every
 
 CHECKPOINT = "training.safetensors"
 CHECKPOINT_EVERY = 50
@@ -112,31 +117,87 @@ def train(
     criterion = _criterion(model)
     optimizer = _optimizer(model, params)
     average = {key: value.detach().clone() for key, value in model.state_dict().items()}
-    start = _resume(folder, model, average, optimizer)
+    start, told = _resume(folder, model, average, optimizer)
+    run = _Run(model, average, optimizer, criterion, folder, Threads.of(torch.device(device), state=told), start)
     losses: dict[str, float] = {}
-    for step in range(start, params.steps):
-        if progress is not None:
-            progress(stage, step, params.steps)
-        rate = _rate(step, params)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        images, targets = _batch(data, params, np.random.default_rng(np.random.SeedSequence([seed, step])))
-        found = model(images.to(device, memory_format=torch.channels_last))
-        total, parts = criterion(found, {key: value.to(device) for key, value in targets.items()})
-        optimizer.zero_grad(set_to_none=True)
-        (total.sum() / len(images)).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        optimizer.step()
-        _update(average, model, min(_EMA, (1 + step) / (10 + step)))
-        if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < params.steps:
-            _checkpoint(folder, step + 1, model, average, optimizer)
-        losses = {key: float(value) for key, value in parts.items()} if step + 1 == params.steps else losses
+    minute = Every(SAVE_EVERY)
+    with run.threads, run.kept_when_interrupted():
+        for step in range(start, params.steps):
+            if progress is not None:
+                progress(stage, step, params.steps)
+            rate = _rate(step, params)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            images, targets = _batch(data, params, np.random.default_rng(np.random.SeedSequence([seed, step])))
+            images = images.to(device, memory_format=torch.channels_last)
+            targets = {key: value.to(device) for key, value in targets.items()}
+            run.threads.choose(partial(run.trial, images, targets))
+            with run.threads.step():
+                parts = run.step(images, targets)
+            due = minute.due()
+            if ((step + 1) % CHECKPOINT_EVERY == 0 or due) and step + 1 < params.steps:
+                run.save()
+            losses = {key: float(value) for key, value in parts.items()} if step + 1 == params.steps else losses
     if progress is not None:
         progress(stage, params.steps, params.steps)
     if losses and not all(map(math.isfinite, losses.values())):
         raise ConceptlibError(f"training diverged: {losses}", hint="try a lower learning_rate")
     model.load_state_dict(average)
     return model.cpu().eval(), losses
+
+
+@dataclass
+class _Run:
+    """What a training changes. `at`: steps that are in it; None while one changes it."""
+
+    model: Any
+    average: dict[str, Any]
+    optimizer: Any
+    criterion: Any
+    folder: Path
+    threads: Threads
+    at: int | None
+
+    def step(self, images: Any, targets: dict[str, Any]) -> dict[str, Any]:
+        """One step; its losses by name."""
+        import torch
+
+        at, self.at = self.at or 0, None
+        parts = self._gradients(images, targets)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
+        self.optimizer.step()
+        _update(self.average, self.model, min(_EMA, (1 + at) / (10 + at)))
+        self.at = at + 1
+        return parts
+
+    def trial(self, images: Any, targets: dict[str, Any]) -> None:
+        """The work of a step without effects: what normalisation remembers of a batch is put back."""
+        before = [buffer.detach().clone() for buffer in self.model.buffers()]
+        at, self.at = self.at, None
+        self._gradients(images, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        for buffer, value in zip(self.model.buffers(), before, strict=True):
+            buffer.copy_(value)
+        self.at = at
+
+    def save(self) -> None:
+        if self.at:
+            _checkpoint(self.folder, self.at, self.model, self.average, self.optimizer, self.threads)
+
+    @contextmanager
+    def kept_when_interrupted(self) -> Iterator[None]:
+        """Save what there is when the user ends the run, unless it was just changing."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.save()
+            raise
+
+    def _gradients(self, images: Any, targets: dict[str, Any]) -> dict[str, Any]:
+        total, parts = self.criterion(self.model(images), targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        (total.sum() / len(images)).backward()
+        return dict(parts)
 
 
 def _begin(model: Any, data: Cached, params: Any, seed: int, device: Any) -> None:
@@ -244,7 +305,9 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 # checkpoints ------------------------------------------------------------------------------------------------
 
 
-def _checkpoint(folder: Path, step: int, model: Any, average: Mapping[str, Any], optimizer: Any) -> None:
+def _checkpoint(
+    folder: Path, step: int, model: Any, average: Mapping[str, Any], optimizer: Any, threads: Threads
+) -> None:
     """Everything that the next step depends on, as one safetensors file."""
     import torch
     from safetensors.torch import save_file
@@ -259,19 +322,19 @@ def _checkpoint(folder: Path, step: int, model: Any, average: Mapping[str, Any],
         copies = {
             key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()
         }
-        save_file(copies, temporary, metadata={"step": json.dumps(step)})
+        save_file(copies, temporary, metadata={"step": json.dumps(step), "threads": threads.state()})
 
 
-def _resume(folder: Path, model: Any, average: dict[str, Any], optimizer: Any) -> int:
-    """Load the checkpoint in the folder, if there is a good one, and return the step to go on from."""
+def _resume(folder: Path, model: Any, average: dict[str, Any], optimizer: Any) -> tuple[int, str]:
+    """Load the checkpoint in the folder, if there is a good one; the step to go on from, and the state of `Threads`."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(folder / CHECKPOINT, framework="pt") as file:
-            step = int(json.loads(file.metadata()["step"]))
+            step, threads = int(json.loads(file.metadata()["step"])), file.metadata().get("threads", "")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError, ValueError, KeyError):
-        return 0
+        return 0, ""
     parts: dict[str, dict[str, Any]] = {"model": {}, "average": {}, "optimizer": {}}
     for key, value in tensors.items():
         part, _, rest = key.partition(".")
@@ -284,7 +347,7 @@ def _resume(folder: Path, model: Any, average: dict[str, Any], optimizer: Any) -
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return step
+    return step, threads
 
 
 def distractor(labels: tuple[str, ...], names: tuple[str, ...], share: float) -> Any:

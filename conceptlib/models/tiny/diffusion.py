@@ -25,6 +25,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from conceptlib.models.tiny.recipe import DiffusionRecipe
 from conceptlib.models.tiny.tokens import MAX_LENGTH
 from conceptlib.models.tiny.vae import LATENT_CHANNELS
+from conceptlib.timing import SAVE_EVERY
 
 Log = Callable[[str], None]
 
@@ -221,7 +222,7 @@ def train(
     checkpoint: Path,
     log: Log,
     every: Callable[[Trainer], None] | None = None,
-    save_seconds: float = 180,
+    save_seconds: float = SAVE_EVERY,
     check_seconds: float = 600,
 ) -> None:
     """Train to the recipe's last step, saving now and then; see `Trainer.train_step` for the data.

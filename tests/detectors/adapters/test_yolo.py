@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from conceptlib.concepts.overlays import text
@@ -21,6 +22,7 @@ from conceptlib.detectors.adapters import _ultralytics, _yolo_model, _yolo_train
 from conceptlib.detectors.base import TrainingSet, training_lock
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections, iou
+from conceptlib.models.threads import Threads
 from tests.support.pictures import picture
 
 
@@ -69,7 +71,6 @@ def test_learns(trained: Path, data: TrainingSet) -> None:
 def test_same_seed_same_weights_and_resuming_changes_nothing(
     data: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_yolo_train, "CHECKPOINT_EVERY", 3)
     short = spec(steps=8, batch_size=4)
     yolo.train(short, data, tmp_path / "whole", device="cpu")
 
@@ -77,18 +78,37 @@ def test_same_seed_same_weights_and_resuming_changes_nothing(
         if done == 7:
             raise KeyboardInterrupt
 
+    used: list[int] = []  # numbers of threads that are only tried: trials must have no effect
+    monkeypatch.setattr(Threads, "of", lambda device, state="": Threads(2, state=state, use=used.append))
     with pytest.raises(KeyboardInterrupt):
         yolo.train(short, data, tmp_path / "stopped", device="cpu", progress=stop)
+    assert used[:4] == [2, 2, 2, 1]
     assert (tmp_path / "stopped" / _yolo_train.CHECKPOINT).exists()
     steps: list[int] = []
     yolo.train(short, data, tmp_path / "stopped", device="cpu", progress=lambda stage, done, total: steps.append(done))
-    assert steps[0] == 6  # went on from the checkpoint after six steps
+    assert steps[0] == 7, "Ctrl-C keeps what was done"
     whole, stopped = (load_file(tmp_path / name / _yolo_model.WEIGHTS) for name in ("whole", "stopped"))
     assert all(torch.equal(whole[key], stopped[key]) for key in whole)
     assert not (tmp_path / "stopped" / _yolo_train.CHECKPOINT).exists()
     yolo.train(SimpleNamespace(name="small", seed=4, params=short.params), data, tmp_path / "other", device="cpu")
     other = load_file(tmp_path / "other" / _yolo_model.WEIGHTS)
     assert any(not torch.equal(whole[key], other[key]) for key in whole)
+
+
+def test_a_checkpoint_is_written_every_minute(
+    data: TrainingSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, found = 0.0, []
+
+    def slow(stage: str, done: int, total: int) -> None:
+        nonlocal now
+        now += 35.0
+        path = tmp_path / _yolo_train.CHECKPOINT
+        found.append(int(safe_open(path, "pt").metadata()["step"]) if path.exists() else 0)
+
+    monkeypatch.setattr("conceptlib.timing.time.monotonic", lambda: now)
+    yolo.train(spec(steps=5, batch_size=2), data, tmp_path, device="cpu", progress=slow)
+    assert found[:5] == [0, 0, 2, 2, 4]
 
 
 def test_a_torn_checkpoint_is_started_over(data: TrainingSet, tmp_path: Path) -> None:
