@@ -7,7 +7,7 @@ them is shown no more.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ def results() -> dict[str, dict[str, Any]]:
 
 
 def result_of(spec: discover.SpecFile, known: Mapping[str, Mapping[str, Any]]) -> str:
-    """What was measured of a recipe, in a few words: `tiny: target 3 %, retain 97 %`; empty where nothing was.
+    """What was measured of a recipe, in a few words: `tiny: target 3 % (2 to 5), retain 97 %`, a mean with the range
+    over trainings where that is known; empty where nothing was measured.
 
     known: from `results`.
     """
@@ -58,9 +59,29 @@ def result_of(spec: discover.SpecFile, known: Mapping[str, Mapping[str, Any]]) -
         return ""
     if entry.get("fingerprint") != current:
         return ""
-    shares = {key: entry.get(key) for key in ("target", "retain")}
-    shown = [f"{key} {100 * value:.0f} %" for key, value in shares.items() if value is not None]
+    shown = [_share(key, entry) for key in ("target", "retain") if entry.get(key) is not None]
     return f"{entry.get('base', '')}: {', '.join(shown)}" if shown else ""
+
+
+def _share(key: str, entry: Mapping[str, Any]) -> str:
+    """`target 3 % (2 to 5)`; without the range where the entry has none."""
+    ends = entry.get(f"{key}_range")
+    around = f" ({100 * ends[0]:.0f} to {100 * ends[1]:.0f})" if ends else ""
+    return f"{key} {100 * entry[key]:.0f} %{around}"
+
+
+def with_ranges(**measured: Sequence[float]) -> dict[str, Any]:
+    """Means and ranges over trainings, as an entry has them: `{"target": 0.03, "target_range": [0.02, 0.05], ...}`.
+
+    Args:
+        measured: for each key a share in [0, 1] a training, one or more. One alone has no range.
+    """
+    entry: dict[str, Any] = {}
+    for key, found in measured.items():
+        entry[key] = round(sum(found) / len(found), 4)
+        if len(found) > 1:
+            entry[f"{key}_range"] = [round(min(found), 4), round(max(found), 4)]
+    return entry
 
 
 def record(entries: Mapping[str, Mapping[str, Any]]) -> Path:
@@ -70,7 +91,8 @@ def record(entries: Mapping[str, Mapping[str, Any]]) -> Path:
     of `$CONCEPTLIB_HOME/specs`.
 
     Args:
-        entries: by recipe name: `base`, `target` and `retain` (shares in [0, 1]), and whatever else is known.
+        entries: by recipe name: `base`, `target` and `retain` (shares in [0, 1], and their ranges over trainings, see
+            `with_ranges`), and whatever else is known.
 
     Returns:
         The file.

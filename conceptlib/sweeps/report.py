@@ -234,21 +234,24 @@ def _examples(run: Run, role: str, store: Store) -> list[tuple[str, Image.Image]
 
 
 def recordable(result: Sweep, report: Report) -> dict[str, dict[str, Any]]:
-    """What `specs.results.record` keeps of each recipe: means over the targets it was run on. Lines with overrides are
-    left out, and so are recipes of which a run failed.
+    """What `specs.results.record` keeps of each recipe: means over the targets it was run on and over seeds, and the
+    range over seeds. Lines with overrides are left out, and so are recipes of which a run failed.
     """
+    from conceptlib.specs.results import with_ranges
+
     runs = [
         row | {"name": run.cell.recipe} for run, row in zip(result.runs, report.runs, strict=True) if run.cell.plain
     ]
     found = {}
     for line in table.summarise(runs, ["name"]):
-        target, retain = line["target_accuracy"], line["retain_of_base"]
-        if not line["failed"] and target and retain:
+        own = [row for row in runs if row["name"] == line["name"]]
+        if not line["failed"] and line["target_accuracy"] and line["retain_of_base"]:
             found[line["name"]] = {
                 "base": result.spec.base,
                 "suite": result.spec.suite,
-                "target": round(target["value"], 4),
-                "retain": round(retain["value"], 4),
+                **with_ranges(
+                    target=table.by_seed(own, "target_accuracy"), retain=table.by_seed(own, "retain_of_base")
+                ),
                 "targets": line["targets"],
                 "seeds": line["seeds"],
             }

@@ -60,15 +60,21 @@ def summarise(rows: Sequence[Row], by: Sequence[str]) -> list[dict[str, Any]]:
     return lines
 
 
-def _over_seeds(rows: Sequence[Row], metric: str) -> dict[str, Any] | None:
-    by_seed: dict[int, list[float]] = {}
+def by_seed(rows: Iterable[Row], metric: str) -> list[float]:
+    """A metric of each seed, the mean over its targets; seeds of which nothing was measured are left out."""
+    found: dict[int, list[float]] = {}
     for row in rows:
         if row[metric] is not None:
-            by_seed.setdefault(row["seed"], []).append(float(row[metric]))
-    if not by_seed:
+            found.setdefault(row["seed"], []).append(float(row[metric]))
+    return [sum(values) / len(values) for values in found.values()]
+
+
+def _over_seeds(rows: Sequence[Row], metric: str) -> dict[str, Any] | None:
+    means = by_seed(rows, metric)
+    if not means:
         return None
     low, high = (0.0, 1.0) if metric in SHARES else (0.0 if metric != "kid" else -float("inf"), float("inf"))
-    estimate = over_runs([sum(values) / len(values) for values in by_seed.values()], low=low, high=high)
+    estimate = over_runs(means, low=low, high=high)
     # One seed says nothing about the spread, and JSON knows no infinity.
     ends = (None, None) if estimate.n == 1 else (estimate.low, estimate.high)
     known = {"value": estimate.value, "low": ends[0], "high": ends[1]}

@@ -17,6 +17,7 @@ from conceptlib.erasers.loop import generators, make_accelerator
 from conceptlib.erasers.methods.geom_erasing import (
     GeometryObjective,
     Params,
+    mixed_rows,
     needs,
     region_loss,
     run,
@@ -177,6 +178,33 @@ def test_model_removal_sees_pictures_with_the_concept_only(make: Callable[..., J
     assert objective.rows.tolist() == list(range(12))
 
 
+@pytest.mark.parametrize("share", [0.05, 0.25, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("shown", [1, 5, 12])
+def test_an_epoch_has_the_share_of_the_concept_that_is_asked_for(share: float, shown: int) -> None:
+    with_concept = np.arange(shown) * 2
+    rows = mixed_rows(24, with_concept, share, seed=3)
+    assert set(rows.tolist()) == set(range(24)), "no picture is left out"
+    have = int(np.isin(rows, with_concept).sum())
+    assert have / len(rows) == pytest.approx(share, abs=0.5 / len(rows))
+    counts = np.bincount(rows)
+    for kind in (with_concept, np.setdiff1d(np.arange(24), with_concept)):
+        assert counts[kind].max() - counts[kind].min() <= 1, "pictures of a kind come equally often"
+    assert np.array_equal(rows, mixed_rows(24, with_concept, share, seed=3))
+
+
+def test_a_share_of_the_concept_is_what_the_loop_draws_from(make: Callable[..., Job]) -> None:
+    assert GeometryObjective(make()).rows.tolist() == list(range(24))
+    rows = GeometryObjective(make(concept_share=0.25)).rows
+    assert len(rows) == 48 and (rows < 12).sum() == 12
+    everywhere = np.arange(24)
+    assert mixed_rows(24, everywhere, 0.25, seed=0).tolist() == everywhere.tolist(), "there are none without"
+
+
+def test_a_share_of_the_concept_changes_the_lock_only_if_it_is_asked_for() -> None:
+    assert "concept_share" not in Params().model_dump()
+    assert Params(concept_share=0.25).model_dump()["concept_share"] == 0.25
+
+
 def test_data_removal_leaves_a_frozen_text_encoder_alone(make: Callable[..., Job]) -> None:
     job = make(weight_decay=0.5)
     before = {name: state(getattr(job.pipe, name)) for name in ("unet", "text_encoder")}
@@ -312,6 +340,10 @@ def test_pictures_of_any_shape_are_cut_and_their_boxes_with_them(make: Callable[
         {"mode": "model-removal", "lr_tokens": 0.0},
         {"lr_unet": 0.0, "lr_tokens": 0.0},
         {"alpha": 0.0},
+        {"concept_share": 0.0},
+        {"concept_share": 1.0},
+        {"concept_share": 0.25, "mode": "model-removal"},
+        {"concept_share": 0.25, "concept_name": False, "location_tokens": False, "region_weighting": False},
         {"grid": (0, 4)},
         {"resolution": 33},
     ],

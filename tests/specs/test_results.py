@@ -10,7 +10,7 @@ import pytest
 from conceptlib.cli.main import main
 from conceptlib.errors import ConceptlibError, NotFound
 from conceptlib.specs import copy_spec, list_specs
-from conceptlib.specs.results import record, results
+from conceptlib.specs.results import record, results, with_ranges
 
 NAME = "geom-erasing/qr"
 
@@ -28,6 +28,13 @@ def test_recorded_results_are_listed(home: Path) -> None:
     assert main(["recipes", "ls"]) == 0
 
 
+def test_a_range_over_trainings_is_listed_beside_the_mean(home: Path) -> None:
+    entry = with_ranges(target=[0.0, 0.02, 0.01], retain=[0.97])
+    assert entry == {"target": 0.01, "target_range": [0.0, 0.02], "retain": 0.97}
+    record({NAME: {"base": "tiny", **entry}})
+    assert measured() == "tiny: target 1 % (0 to 2), retain 97 %"
+
+
 def test_the_working_folder_comes_first(home: Path) -> None:
     record({NAME: {"base": "tiny", "target": 0.5, "retain": 0.5}})
     (Path.cwd() / "recipes").mkdir()
@@ -42,7 +49,7 @@ def test_what_was_measured_of_other_parameters_is_not_shown(home: Path) -> None:
     assert measured() != ""  # the same recipe, and its comments do not matter
     copy.write_text("# mine\n" + copy.read_text())
     assert measured() != ""
-    copy.write_text(copy.read_text().replace("steps: 400", "steps: 401"))
+    copy.write_text(copy.read_text().replace("\n  steps: ", "\n  steps: 1"))
     assert measured() == ""
     copy.write_text("kind: [")
     assert measured() == ""

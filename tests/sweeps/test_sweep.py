@@ -124,10 +124,12 @@ def test_a_sweep_resumes_and_is_written_down(write: Any, capsys: pytest.CaptureF
 
     assert main(["recipes", "ls", "--json"]) == 0
     measured = {one["name"]: one["measured"] for one in json.loads(capsys.readouterr().out)}
-    assert "target " in measured["stand-in/a"] and measured["geom-erasing/qr"] == ""
+    assert "target " in measured["stand-in/a"] and measured["geom-erasing/qr-sd"] == ""
     entry = json.loads(Path("recipes/results.json").read_text())["stand-in/a"]
     own = [one for one in data["runs"] if one["recipe"] == "stand-in/a"]  # the line with overrides is not the recipe
     assert entry["target"] == pytest.approx(sum(one["target_accuracy"] for one in own) / 4, abs=1e-4)
+    by_seed = [sum(one["target_accuracy"] for one in own if one["seed"] == seed) / 2 for seed in (0, 1)]
+    assert entry["target_range"] == pytest.approx([min(by_seed), max(by_seed)], abs=1e-4)
     assert entry["targets"] == ["star", "red"] and entry["seeds"] == 2
 
 

@@ -12,7 +12,7 @@ else frozen. The paper's code was never released: this is a reimplementation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,7 @@ from conceptlib.erasers.base import Group, Job, Result, TrainingParams
 from conceptlib.specs.params import Fraction, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 Bins = Annotated[int, Field(ge=1, le=64)]
@@ -41,6 +42,12 @@ class Params(TrainingParams):
     overflow: Literal["coarsen", "corners", "error"] = "coarsen"
     token_init: Literal["mean", "random", "sincos2d"] = "random"
     caption_dropout: Fraction = 0.1
+    concept_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the samples of an epoch that show the concept; None: as many as in the data.
+
+    The pictures of the kind that is too rare come several times. Pictures without the concept are what teaches a model
+    to leave it out; those with it teach that the new words mean it.
+    """
     timestep_shift: PositiveFloat = 1.0
     """s in t = T·s·u / (1 + (s − 1)·u), u uniform (Esser et al. 2024, eq. 23).
 
@@ -59,6 +66,8 @@ class Params(TrainingParams):
     """Pixels; 0: what the base was trained on."""
     gradient_checkpointing: bool = False
 
+    later: ClassVar[frozenset[str]] = frozenset({"concept_share"})
+
     @property
     def located(self) -> bool:
         """Whether boxes are needed."""
@@ -69,6 +78,11 @@ class Params(TrainingParams):
         if self.mode == "model-removal" and not (self.location_tokens and self.lr_tokens > 0):
             raise ValueError(
                 "model-removal trains the location tokens alone: location_tokens must be on and lr_tokens above 0"
+            )
+        if self.concept_share is not None and (self.mode == "model-removal" or not self.located):
+            raise ValueError(
+                "concept_share mixes pictures with and without the concept: only data-removal trains on both, and it "
+                "needs one of concept_name, location_tokens and region_weighting to know them apart"
             )
         if not (self.lr_unet or self.lr_text or (self.location_tokens and self.lr_tokens)):
             raise ValueError("every learning rate is 0: nothing would be trained")
@@ -111,8 +125,9 @@ class GeometryObjective:
 
     Building it adds the tokens to `job.pipe` and encodes the pictures; `release` puts an ordinary embedding table back.
 
-    `rows` are the pictures that are trained on: all in data removal; in model removal those with the concept, since the
-    prompts of the others hold no trained token and give no gradient. `prompts` has an entry a picture.
+    `rows` are the pictures of an epoch: all in data removal, some of them several times if there is a `concept_share`;
+    in model removal those with the concept, since the prompts of the others hold no trained token and give no gradient.
+    `prompts` has an entry a picture.
     """
 
     def __init__(self, job: Job) -> None:
@@ -146,6 +161,8 @@ class GeometryObjective:
         self._located = {prompt.text for prompt in self.prompts if prompt.located}
         shown = self.data.with_concept
         self.rows = shown if params.mode == "model-removal" else np.arange(len(self.data))
+        if params.concept_share is not None:
+            self.rows = mixed_rows(len(self.data), shown, params.concept_share, job.seed)
         self.negative_prompt = {
             "auto": builder.negative(list(phrases.values())),
             "name": " ".join(phrases.values()),
@@ -284,6 +301,34 @@ class GeometryObjective:
             self.unet.disable_gradient_checkpointing()
         for module in (self.unet, self.encoder):
             module.requires_grad_(False)
+
+
+def mixed_rows(count: int, shown: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """The pictures of an epoch in which a given share shows the concept.
+
+    Every picture is in it. Those of the kind that is too rare come again and again, in an order that the seed decides,
+    until the share is right.
+
+    Args:
+        count: pictures in all.
+        shown: (P,) indices of those that show the concept, P >= 1.
+        share: in (0, 1).
+        seed: decides which come once more than others.
+
+    Returns:
+        int64 (M,), M >= count. All pictures once if none is without the concept.
+    """
+    import numpy as np
+
+    from conceptlib.store.seeds import row_generator
+
+    clean = np.setdiff1d(np.arange(count), shown)
+    if not len(clean):
+        return np.arange(count)
+    few, many, part = (clean, shown, 1 - share) if len(shown) > share * count else (shown, clean, share)
+    wanted = max(len(few), round(len(many) * part / (1 - part)))
+    again = np.resize(row_generator(seed, 0, "share").permutation(few), wanted - len(few))
+    return np.concatenate([many, few, again])
 
 
 def region_loss(prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
