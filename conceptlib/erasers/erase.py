@@ -17,7 +17,7 @@ from conceptlib.erasers.loop import make_accelerator
 from conceptlib.erasers.memory import peak_memory
 from conceptlib.erasers.neighbours import find_neighbours
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.devices import Placement, choose
+from conceptlib.models.devices import Placement, choose, dtype_lock, trainable
 from conceptlib.models.encoding import refuse_cut
 from conceptlib.models.loading import base_lock, load_source, resolve_base
 from conceptlib.specs import load_spec
@@ -73,7 +73,7 @@ def erase(
     _check_needs(method.needs(spec.params), {"data": source_data, "annotations": source_annotations}, spec.name)
     if source_data is not None and "data" not in method.needs(spec.params) | _uses(method, spec.params):
         raise ConceptlibError(f"the recipe {spec.name} reads no data", where=source_data.ref, hint="leave data out")
-    placement = choose(device, dtype)
+    placement = trainable(choose(device, dtype), dtype)
     accelerator = make_accelerator(placement)
     placement = dataclasses.replace(placement, device=accelerator.device)
     locked = base_lock(base)
@@ -144,7 +144,7 @@ def erasure_lock(
         "recipe": spec.resolved() | {"concepts": [concept.name for concept in concepts]},
         "phrases": {concept.name: concept.phrases for concept in concepts},
         "base": base,
-        "dtype": dtype,
+        **dtype_lock(dtype),
         **METHODS.version_lock(spec.method),
     }
 

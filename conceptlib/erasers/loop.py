@@ -68,22 +68,35 @@ class Report:
 def make_accelerator(placement: Any) -> Any:
     """accelerate's `Accelerator` for a placement: autocast where the dtype is bfloat16, weights stay float32.
 
+    A single process computes on the placement's device, `cuda:1` too; under `accelerate launch` each has its own.
+
     Raises:
         ConceptlibError: float16, whose gradients need loss scaling that would make a resumed run differ.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import DistributedDataParallelKwargs
 
     if placement.dtype == torch.float16:
         raise ConceptlibError(
             "training in float16 is not supported", where="dtype", hint="use --dtype bfloat16 or float32"
         )
-    return Accelerator(
+    # accelerate keeps one state a process, and refuses a second run of another dtype or device. A new state leaves an
+    # earlier accelerator its own.
+    AcceleratorState._shared_state = type(AcceleratorState._shared_state)()
+    if not torch.distributed.is_initialized():
+        PartialState._shared_state = type(PartialState._shared_state)()
+    accelerator = Accelerator(
         mixed_precision="bf16" if placement.dtype == torch.bfloat16 else "no",
         cpu=placement.device.type == "cpu",
         # A batch without the concept leaves the new tokens unused.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    if accelerator.num_processes == 1 and placement.device.type == "cuda":
+        if placement.device.index is not None:
+            torch.cuda.set_device(placement.device)
+        accelerator.state.device = placement.device
+    return accelerator
 
 
 def train(

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from conceptlib.erasers.base import Group, Job, WeightParams
+from conceptlib.models.devices import narrow
 from conceptlib.models.loading import default_resolution
 from conceptlib.models.parts import Part, matrices, select
 from conceptlib.models.prediction import Prediction, wide
@@ -39,14 +40,14 @@ class Student:
         size = self.side // int(job.pipe.vae_scale_factor)
         self.shape = (int(self.unet.config.in_channels), size, size)
         """Of one latent: (C, h, w)."""
-        if params.adapter != "full" and self.unet.dtype != job.placement.dtype:
-            self.unet.to(dtype=job.placement.dtype)
         if params.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
         self.named = self._lora(job.seed) if params.adapter == "lora" else select(self.unet, part)
         for parameter in self.named.values():
             parameter.data = wide(parameter.data)
             parameter.requires_grad_(True)
+        if params.adapter != "full" and self.unet.dtype != job.placement.dtype:
+            narrow(self.unet, job.placement.dtype, self.named.values())
         self._base = {} if params.adapter == "lora" else {n: p.detach().clone() for n, p in self.named.items()}
         self._forward = torch.compile(self.unet) if params.compile else self.unet
 
@@ -108,6 +109,8 @@ class Student:
     def _swap(self) -> None:
         for name, parameter in self.named.items():
             parameter.data, self._base[name] = self._base[name], parameter.data
+        # Autocast keeps copies of parameters by their identity, which stays the same.
+        torch.clear_autocast_cache()
 
     def release(self) -> dict[str, torch.Tensor]:
         """Gradients off. Returns `Result.changed`: the trained parameters' values in the base (none for LoRA, which

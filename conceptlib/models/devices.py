@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.threads import settle
@@ -31,13 +33,21 @@ class Placement:
 
     @property
     def dtype_name(self) -> str:
-        """`float32`, `bfloat16` or `float16`: what goes into locks."""
+        """`float32`, `bfloat16` or `float16`."""
         return str(self.dtype).removeprefix("torch.")
 
 
+def dtype_lock(name: str) -> dict[str, str | int]:
+    """What goes into locks of a dtype by name. Version 1 rounded trained weights and latents to it, version 2 does not;
+    in float32 both are the same.
+    """
+    return {"dtype": name} if name == "float32" else {"dtype": name, "dtype_version": 2}
+
+
 def choose(device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Placement:
-    """The placement asked for, or the best one here: CUDA in bfloat16 (float16 on cards without it), MPS and CPU in
-    float32. From then on torch uses no more threads than there are cores for this process (`threads.settle`).
+    """The placement asked for, or the best one here: CUDA in bfloat16 (float16 on cards that only emulate bfloat16, as
+    T4 and V100 do), MPS and CPU in float32. From then on torch uses no more threads than there are cores for this
+    process (`threads.settle`).
 
     Raises:
         ConceptlibError: an unknown device or dtype name, or a device that this machine does not have.
@@ -47,7 +57,7 @@ def choose(device: str | torch.device | None = None, dtype: str | torch.dtype | 
     if dtype is None:
         weights = torch.float32
         if chosen.type == "cuda":
-            weights = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+            weights = torch.bfloat16 if _has_bfloat16(chosen) else torch.float16
     elif isinstance(dtype, torch.dtype):
         weights = dtype
     elif dtype.removeprefix("torch.") in DTYPES:
@@ -56,6 +66,26 @@ def choose(device: str | torch.device | None = None, dtype: str | torch.dtype | 
         raise ConceptlibError(f"unknown dtype {dtype!r}", where="dtype", hint=f"choose one of {', '.join(DTYPES)}")
     # Measured on a CPU: a training step of `tiny`'s UNet takes a tenth less; CUDA's tensor cores want it.
     return Placement(chosen, weights, channels_last=chosen.type in {"cpu", "cuda"})
+
+
+def trainable(placement: Placement, asked: str | torch.dtype | None) -> Placement:
+    """The placement to train in: where `choose` took float16 by itself, float32, since gradients of float16 vanish."""
+    if asked is None and placement.dtype == torch.float16:
+        return replace(placement, dtype=torch.float32)
+    return placement
+
+
+def narrow(module: nn.Module, dtype: torch.dtype, keep: Iterable[nn.Parameter]) -> None:
+    """Bring a module to `dtype`, all but the parameters `keep`, whose values are not rounded on the way."""
+    kept = {id(parameter) for parameter in keep}
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point() and id(tensor) not in kept:
+            tensor.data = tensor.data.to(dtype)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -65,7 +65,7 @@ def generate(
     """
     # Opening a checkpoint belongs to the erasers, which build on this package: hence not at the top.
     from conceptlib.erasers.checkpoint import Checkpoint, code_lock, find, load, model_of
-    from conceptlib.models.devices import choose
+    from conceptlib.models.devices import choose, dtype_lock
 
     if not rows or any(row.get("caption") is None or row.get("seed") is None for row in rows):
         raise ConceptlibError("there is nothing to draw: every row needs a caption and a seed", where="rows")
@@ -88,7 +88,7 @@ def generate(
         "guidance_scale": guidance_scale,
         "resolution": resolution,
         "split": split,
-        "dtype": placement.dtype_name,
+        **dtype_lock(placement.dtype_name),
         **version_lock(VERSION),
     }
     parent = _artifact(source, folder, store)

@@ -201,12 +201,32 @@ def check_shape(pipe: Any, *, where: str) -> None:
             f"the UNet attends to vectors of width {unet.cross_attention_dim}, "
             f"the text encoder gives {text.hidden_size}"
         )
+    if problem := _tokenizer_problem(pipe):
+        problems.append(problem)
     if unet.class_embed_type or unet.addition_embed_type or unet.time_cond_proj_dim:
         problems.append("the UNet wants further conditions (class, image or guidance embeddings)")
     if problem := schedule_problem(pipe.scheduler):
         problems.append(problem)
     if problems:
         raise ConceptlibError(f"this model cannot be used: {'; '.join(problems)}", where=where, hint=SHAPE)
+
+
+def _tokenizer_problem(pipe: Any) -> str:
+    """Why the tokenizer does not belong to the text encoder. Where its files are missing, transformers opens an empty
+    one without a word.
+    """
+    rows, words = int(pipe.text_encoder.get_input_embeddings().num_embeddings), len(pipe.tokenizer)
+    ids = pipe.tokenizer("a picture").input_ids
+    if words < rows // 2 or len(ids) < 3:
+        return f"its tokenizer knows {words} tokens, and its text encoder {rows}: are the tokenizer's files missing?"
+    if words > rows:
+        return f"its tokenizer knows {words} tokens, and its text encoder {rows}"
+    length = int(pipe.text_encoder.config.max_position_embeddings)
+    if pipe.tokenizer.model_max_length > length:
+        return (
+            f"its tokenizer makes prompts of {pipe.tokenizer.model_max_length} tokens, its text encoder takes {length}"
+        )
+    return ""
 
 
 def default_resolution(pipe: Any) -> int:

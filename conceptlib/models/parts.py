@@ -61,10 +61,13 @@ def components(pipe: Any) -> dict[str, nn.Module]:
     return {"unet": pipe.unet, "text_encoder": pipe.text_encoder, "vae": pipe.vae}
 
 
-def parameter(pipe: Any, name: str) -> nn.Parameter:
-    """A parameter by `component.name`, such as `unet.conv_in.weight`. Raises KeyError."""
-    component, _, inner = name.partition(".")
-    return dict(components(pipe)[component].named_parameters())[inner]
+def parameters(pipe: Any) -> dict[str, nn.Parameter]:
+    """Every parameter by `component.name`, such as `unet.conv_in.weight`."""
+    return {
+        f"{component}.{name}": parameter
+        for component, module in components(pipe).items()
+        for name, parameter in module.named_parameters()
+    }
 
 
 @contextlib.contextmanager

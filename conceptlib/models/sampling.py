@@ -19,7 +19,7 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.models.encoding import Progress, PromptCache, decode_latents
 from conceptlib.models.guidance import GuidanceRule, combine
 from conceptlib.models.loading import default_resolution
-from conceptlib.models.prediction import Prediction
+from conceptlib.models.prediction import Prediction, wide
 from conceptlib.models.schedules import ddim
 from conceptlib.models.threads import paced
 from conceptlib.models.tiny import GUIDANCE_SCALE
@@ -143,19 +143,21 @@ def denoise(
         watch: called at every step, before the latents move.
 
     Returns:
-        Latents (N, C, h, w) on the UNet's device.
+        Latents (N, C, h, w) on the UNet's device, in float32 at least.
     """
     scheduler = ddim(pipe.scheduler)
     scheduler.set_timesteps(num_steps, device=pipe.unet.device)
     prediction = Prediction(scheduler)
     run = rule.begin() if rule is not None else None
     guided = guidance_scale > 1
-    embeds = prompt_embeds.to(pipe.unet.device, pipe.unet.dtype)
+    dtype = pipe.unet.dtype
+    embeds = prompt_embeds.to(pipe.unet.device, dtype)
     blocks = len(embeds) // len(noise)
-    latents = noise.to(pipe.unet.device, pipe.unet.dtype) * scheduler.init_noise_sigma
+    # The latents and the guidance stay in float32: in bfloat16 every step would round them to 8 bits.
+    latents = wide(noise.to(pipe.unet.device)) * scheduler.init_noise_sigma
     for step, timestep in enumerate(scheduler.timesteps):
         inputs = scheduler.scale_model_input(torch.cat([latents] * blocks) if blocks > 1 else latents, timestep)
-        outputs = paced(pipe.unet, inputs.shape, partial(_predict, pipe.unet, inputs, timestep, embeds))
+        outputs = wide(paced(pipe.unet, inputs.shape, partial(_predict, pipe.unet, inputs.to(dtype), timestep, embeds)))
         if watch is not None:
             watch(step, timestep, latents, outputs)
         if guided:

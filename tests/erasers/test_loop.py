@@ -14,7 +14,7 @@ from torch import nn
 from conceptlib.erasers.base import Group, TrainingParams
 from conceptlib.erasers.loop import STATE, generators, make_accelerator, stream, train
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.devices import choose
+from conceptlib.models.devices import Placement, choose
 from conceptlib.models.threads import Threads
 
 ROWS = 13
@@ -295,3 +295,20 @@ def test_settings_that_do_not_fit_are_refused(run: Callable[..., Any], tmp_path:
             log=tmp_path / "l",
             accelerator=accelerator,
         )
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_single_process_trains_on_the_card_that_was_named(monkeypatch: pytest.MonkeyPatch, index: int) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    device = torch.device("cuda", index)
+    assert make_accelerator(Placement(device, torch.float32, True)).device == device and chosen == [device]
+
+
+def test_runs_of_unlike_dtype_may_follow_each_other_in_one_process() -> None:
+    kinds = [
+        make_accelerator(Placement(torch.device("cpu"), dtype, False)) for dtype in (torch.float32, torch.bfloat16)
+    ]
+    assert [one.mixed_precision for one in kinds] == ["no", "bf16"] and kinds[0].device.type == "cpu"

@@ -112,3 +112,31 @@ def test_a_full_disk_is_the_systems_own_error(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OSError, match="No space left"):
         save_tensors(tmp_path / "new" / "x.safetensors", {"x": torch.ones(1)})
     assert not list((tmp_path / "new").iterdir())
+
+
+@pytest.mark.parametrize("adapter", ["tensors", "lora", "full"])
+def test_trained_weights_are_those_of_the_file_whatever_the_dtype(tmp_path: Path, adapter: str) -> None:
+    """bfloat16 is for what is neither trained nor saved: a weight that went through it would be changed by 1 / 256."""
+    states = []
+    for dtype in (torch.float32, torch.bfloat16):
+        job = build_job(tmp_path, WeightParams(adapter=adapter, lora_rank=2), dtype=torch.float32)
+        object.__setattr__(job.placement, "dtype", dtype)
+        states.append({name: value.detach().clone() for name, value in Student(job, "attn2").named.items()})
+    wanted, found = states
+    assert wanted and all(torch.equal(value, found[name]) for name, value in wanted.items())
+
+
+def test_a_teacher_is_the_base_inside_an_autocast_region_that_has_seen_the_student(tmp_path: Path) -> None:
+    job = build_job(tmp_path, WeightParams(adapter="tensors"), dtype=torch.float32)
+    student = Student(job, "attn2")
+    with torch.no_grad():
+        for parameter in student.named.values():
+            parameter.mul_(1.5)
+        with torch.autocast("cpu", torch.bfloat16), student.teacher():
+            wanted = student.epsilon(LATENTS, TIMES, STATES)
+        with torch.autocast("cpu", torch.bfloat16):
+            first = student.epsilon(LATENTS, TIMES, STATES)
+            with student.teacher():
+                found = student.epsilon(LATENTS, TIMES, STATES)
+            again = student.epsilon(LATENTS, TIMES, STATES)
+    assert torch.equal(found, wanted) and torch.equal(first, again) and not torch.equal(first, found)

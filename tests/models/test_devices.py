@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.devices import choose
+from conceptlib.models.devices import choose, narrow, trainable
 
 
 def test_the_cpu_computes_in_float32_and_channels_last() -> None:
@@ -35,3 +37,27 @@ def test_an_unknown_dtype_lists_the_known_ones() -> None:
 def test_without_a_wish_the_device_is_one_that_works() -> None:
     placement = choose()
     assert torch.ones(2, device=placement.device, dtype=placement.dtype).sum() == 2
+
+
+@pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_cards_that_only_emulate_bfloat16_get_float16(
+    monkeypatch: pytest.MonkeyPatch, has: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has or including_emulation)
+    placement = choose("cuda:1")
+    assert (placement.device, placement.dtype) == (torch.device("cuda:1"), dtype)
+    assert trainable(placement, None).dtype == (torch.bfloat16 if has else torch.float32)
+    assert trainable(placement, "float16").dtype == placement.dtype  # what was asked for is not changed in silence
+
+
+def test_narrowing_keeps_what_it_is_told_to() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+    weight = module[0].weight
+    before = weight.detach().clone()
+    narrow(module, torch.bfloat16, [weight])
+    assert torch.equal(weight, before) and weight.dtype == torch.float32
+    assert module[0].bias.dtype == module[1].running_mean.dtype == torch.bfloat16
+    assert module[1].num_batches_tracked.dtype == torch.int64

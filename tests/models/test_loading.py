@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.loading import base_lock, default_resolution, load_pipeline, resolve_base
-from tests.support.models import save_pipeline
+from tests.support.models import build_tokenizer, save_pipeline
 
 
 @pytest.fixture
@@ -53,6 +53,23 @@ def test_a_scheduler_is_part_of_the_lock(base: Path, copy: Path) -> None:
     path = copy / "scheduler" / "scheduler_config.json"
     path.write_text(path.read_text().replace('"epsilon"', '"v_prediction"'))
     assert base_lock(base)["sha256"] != base_lock(copy)["sha256"]
+
+
+@pytest.mark.parametrize("left", [(), ("tokenizer_config.json",)])
+def test_a_base_without_its_vocabulary_is_refused(copy: Path, left: tuple[str, ...]) -> None:
+    for path in (copy / "tokenizer").iterdir():
+        if path.name not in left:
+            path.unlink()
+    with pytest.raises(ConceptlibError, match="tokenizer"):
+        load_pipeline(copy, device="cpu")
+
+
+def test_a_tokenizer_of_another_model_is_refused(copy: Path) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens([f"<extra-{number}>" for number in range(9)])
+    tokenizer.save_pretrained(copy / "tokenizer")
+    with pytest.raises(ConceptlibError, match="its tokenizer knows"):
+        load_pipeline(copy, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["nonsense", "a/b/c", "/not/there", "./nor-here", "org/"])

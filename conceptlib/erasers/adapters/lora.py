@@ -17,7 +17,7 @@ from conceptlib.erasers.adapters._tokens import apply_tokens, save_tokens
 from conceptlib.erasers.lowrank import factor
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.loading import quiet
-from conceptlib.models.parts import components, parameter
+from conceptlib.models.parts import components, parameters
 
 if TYPE_CHECKING:
     from conceptlib.erasers.base import Result
@@ -39,7 +39,8 @@ def save(folder: Path, pipe: Any, result: Result, record: Checkpoint) -> None:
     if result.factors:
         states = dict(padded(result.factors))
     elif result.changed:
-        now = {name: parameter(pipe, name) for name in result.changed}
+        own = parameters(pipe)
+        now = {name: own[name] for name in result.changed}
         states = dict(factors(pipe, result.changed, now))
     write(folder, pipe, states)
     save_tokens(folder, pipe, result)
@@ -94,13 +95,14 @@ def factors(
             would be no smaller than itself: then it is not of low rank, and LoRA is the wrong form.
     """
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    modules = {name: dict(module.named_modules()) for name, module in components(pipe).items()}
     for name in sorted(before):
         component, _, inner = name.partition(".")
         layer, _, kind = inner.rpartition(".")
         old, new = before[name].detach().float().cpu(), now[name].detach().float().cpu()
         if torch.equal(old, new):
             continue
-        module = dict(components(pipe)[component].named_modules()).get(layer)
+        module = modules[component].get(layer)
         if kind != "weight" or not isinstance(module, nn.Linear | nn.Conv2d):
             raise ConceptlibError(
                 f"{name} has changed, and a LoRA cannot hold it: it is no weight matrix",

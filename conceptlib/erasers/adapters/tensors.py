@@ -14,7 +14,7 @@ import torch
 from conceptlib.erasers.adapters._tokens import apply_tokens, save_tokens
 from conceptlib.erasers.files import read_tensors, save_tensors
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.parts import components
+from conceptlib.models.parts import components, parameters
 
 if TYPE_CHECKING:
     from conceptlib.erasers.base import Result
@@ -44,9 +44,9 @@ def apply(folder: Path, record: Checkpoint, pipe: Any) -> None:
             that the base lacks, or that has another shape there.
     """
     apply_tokens(folder, record, pipe)
+    known = parameters(pipe)
     for name, tensor in read_changed(folder, record).items():
-        component, _, inner = name.partition(".")
-        own = dict(components(pipe)[component].named_parameters()).get(inner) if component in components(pipe) else None
+        own = known.get(name)
         if own is None or own.shape != tensor.shape:
             found = "no such tensor" if own is None else f"a tensor of shape {tuple(own.shape)}"
             raise ConceptlibError(

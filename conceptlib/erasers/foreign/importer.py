@@ -14,11 +14,11 @@ from conceptlib.erasers import checkpoint
 from conceptlib.erasers.base import Progress, Result
 from conceptlib.erasers.foreign.base import Found
 from conceptlib.erasers.foreign.fetch import fetch
-from conceptlib.erasers.foreign.reading import Opened, open_weights
+from conceptlib.erasers.foreign.reading import Opened, open_weights, unusable
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import choose
 from conceptlib.models.loading import base_lock, load_source, resolve_base
-from conceptlib.models.parts import components, parameter
+from conceptlib.models.parts import components, parameters
 from conceptlib.specs.discover import names as spec_names
 from conceptlib.specs.load import load_concepts
 from conceptlib.specs.registry import FOREIGN
@@ -82,7 +82,9 @@ def import_checkpoint(
         "recipe": {"name": recipe.name, "method": method, "concepts": [concept.name for concept in targets]},
         "phrases": {concept.name: concept.phrases for concept in targets},
         "base": locked,
-        "source": {"sha256": opened.sha256, "format": form} | FOREIGN.version_lock(_READERS.get(form, form)),
+        "source": {"sha256": opened.sha256, "format": form}
+        | ({"settings": opened.settings} if opened.settings else {})
+        | FOREIGN.version_lock(_READERS.get(form, form)),
     }
     with store.draft("checkpoint", recipe.name, lock=lock) as draft:
         if draft.done is not None:
@@ -128,26 +130,33 @@ def _located(path: Path, pipe: Any) -> tuple[Opened, str, Found]:
         lock = base_lock(path)
         opened = Opened(path.name, lock["sha256"] or digest(lock), tensors)
         form = "diffusers"
-        found = FOREIGN.get(_READERS[form]).locate(tensors, pipe)
+        found = FOREIGN.get(_READERS[form]).locate(tensors, pipe, {})
     else:
         opened = open_weights(path)
         names = frozenset(opened.tensors)
+        if reason := unusable(names):
+            raise ConceptlibError(f"this file cannot be imported: {reason}", where=opened.name)
         form = next(entry for entry in FOREIGN if FOREIGN.get(entry).matches(names))
-        found = FOREIGN.get(form).locate(opened.tensors, pipe)
+        found = FOREIGN.get(form).locate(opened.tensors, pipe, opened.settings)
     return opened, form, found
 
 
 def _check_places(found: Found, pipe: Any, where: str) -> None:
     """Every tensor has a place, of its shape, and is finite."""
+    own = parameters(pipe)
     problems = [f"{name}: the base has no such tensor" for name in found.unknown]
     for name, tensor in found.tensors.items():
-        wanted = parameter(pipe, name).shape
+        wanted = own[name].shape
         if tensor.shape != wanted:
             problems.append(f"{name}: {tuple(tensor.shape)}, the base's is {tuple(wanted)}")
-        elif not bool(torch.isfinite(tensor).all()):
+        elif not tensor.is_floating_point():
+            problems.append(
+                f"{name}: {str(tensor.dtype).removeprefix('torch.')}, the base's are floating-point numbers"
+            )
+        elif not bool(torch.isfinite(tensor.float()).all()):  # float8 has no `isfinite` of its own
             problems.append(f"{name}: not finite")
     for layer, (up, down) in found.factors.items():
-        wanted = parameter(pipe, f"{layer}.weight").shape
+        wanted = own[f"{layer}.weight"].shape
         fits = up.shape[1:2] == down.shape[:1] and (up.shape[0], *down.shape[1:]) == tuple(wanted)
         if not fits:
             problems.append(f"{layer}: {tuple(up.shape)} x {tuple(down.shape)}, the base's is {tuple(wanted)}")
@@ -164,6 +173,19 @@ def _check_places(found: Found, pipe: Any, where: str) -> None:
         raise ConceptlibError("the file says nothing about the model's weights", where=where)
 
 
+def _rounded(own: torch.Tensor, new: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether two tensors are the same but for a passage of either through half precision.
+
+    Args:
+        own, new: float32. dtype: what `new` was stored in.
+    """
+    for narrow in dict.fromkeys((dtype, torch.float16, torch.bfloat16)):
+        ours, theirs = (tensor.to(narrow).to(tensor.dtype) for tensor in (own, new))
+        if torch.equal(ours, theirs) and (torch.equal(theirs, new) or torch.equal(ours, own)):
+            return True
+    return False
+
+
 def _lora(found: Found) -> Result:
     ranks = [up.shape[1] for up, _ in found.factors.values()]
     if not any(bool(up.any()) and bool(down.any()) for up, down in found.factors.values()):
@@ -173,11 +195,11 @@ def _lora(found: Found) -> Result:
 
 def _changed(found: Found, pipe: Any, where: str, progress: Progress | None) -> Result:
     """Lay the tensors over the base; keep those that differ from it in the precision that they came in."""
-    before, distances = {}, []
+    before, distances, known = {}, [], parameters(pipe)
     for done, (name, tensor) in enumerate(found.tensors.items(), 1):
-        own = parameter(pipe, name)
-        if not torch.equal(own.detach().to(tensor.dtype), tensor):
-            new = tensor.to(own.dtype)
+        own = known[name]
+        new = tensor.to(own.dtype)
+        if not _rounded(own.detach(), new, tensor.dtype):
             if bool(own.any()):  # a bias of zeros has no size to compare with
                 distances.append(float((new - own).norm() / own.norm()))
             before[name] = own.detach().clone()

@@ -5,15 +5,16 @@ Which of the two a file is, is said by its content, never by its ending.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from conceptlib.erasers.foreign.base import Tensors
+from conceptlib.erasers.foreign.base import Settings, Tensors
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import digest, sha256_file
 
@@ -26,13 +27,15 @@ class Opened:
     """A file, or the weight files of a folder.
 
     name: to tell people, without folders of this machine. sha256: of the file; of a folder, the digest of its files'.
-    tensors: on the CPU, by name. other: names of what was no tensor.
+    tensors: on the CPU, by name. other: names of what was no tensor. settings: of the adapters in it, where they are
+    said beside the tensors.
     """
 
     name: str
     sha256: str
     tensors: Tensors
     other: tuple[str, ...] = ()
+    settings: Settings = field(default_factory=dict)
 
 
 def open_weights(path: Path) -> Opened:
@@ -43,7 +46,7 @@ def open_weights(path: Path) -> Opened:
     """
     if path.is_file():
         tensors, other = read_tensors(path)
-        return Opened(path.name, sha256_file(path), tensors, other)
+        return Opened(path.name, sha256_file(path), tensors, other, adapter_settings(path, tensors))
     if not path.is_dir():
         raise ConceptlibError("there is no such file", where=str(path))
     files = sorted(file for file in path.iterdir() if file.suffix in ENDINGS)
@@ -62,7 +65,47 @@ def open_weights(path: Path) -> Opened:
             )
         found |= tensors
         left += other
-    return Opened(path.name, digest({file.name: sha256_file(file) for file in files}), found, tuple(left))
+    sha256 = digest({file.name: sha256_file(file) for file in files})
+    return Opened(path.name, sha256, found, tuple(left), adapter_settings(files[0], found))
+
+
+def adapter_settings(path: Path, tensors: Tensors) -> Settings:
+    """The settings of the LoRA in a file: from its metadata (diffusers), or the `adapter_config.json` beside it (peft).
+
+    Raises:
+        ConceptlibError: settings that cannot be read, or a file of peft's without any: its scale is not known then.
+    """
+    beside = path.parent / "adapter_config.json"
+    try:
+        if path.name.startswith("adapter_model") and beside.is_file():
+            config = json.loads(beside.read_text(encoding="utf-8"))
+            return {component: dict(config) for component in ("unet", "text_encoder")}
+        flat = json.loads(_metadata(path).get("lora_adapter_metadata", "{}"))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ConceptlibError(
+            f"the settings of this LoRA cannot be read: {error}", where=str(path), hint="save or copy it again"
+        ) from error
+    if any(name.startswith("base_model.model.") for name in tensors):
+        raise ConceptlibError(
+            "this LoRA was written by peft, which keeps its scale in adapter_config.json, and there is none beside it",
+            where=str(path),
+            hint="give the folder that peft wrote, with both files",
+        )
+    found: Settings = {}
+    for name, value in flat.items():
+        component, _, key = name.partition(".")
+        found.setdefault(component, {})[key] = value
+    return found
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):  # no safetensors file: a pickle has no metadata
+        return {}
 
 
 def read_tensors(path: Path) -> tuple[Tensors, tuple[str, ...]]:
@@ -100,6 +143,24 @@ def read_tensors(path: Path) -> tuple[Tensors, tuple[str, ...]]:
     if not tensors:
         raise ConceptlibError("there are no tensors in this file", where=str(path))
     return tensors, tuple(other)
+
+
+_MERGE = "its change is not of low rank. Merge it into the model, and import the merged model"
+_UNUSABLE = {
+    r".*\.(lora_magnitude_vector(\.\w+)?(\.weight)?|dora_scale)": f"it is a DoRA: {_MERGE}",
+    r".*\.hada_w\d_[ab]": f"it is a LoHa: {_MERGE}",
+    r".*\.lokr_w\d(_[ab])?": f"it is a LoKr: {_MERGE}",
+    r".*\.(oft_blocks|oft_diag|boft_\w+)": f"it is an OFT: {_MERGE}",
+    r"string_to_param\..+|emb_params|<.+>|clip_[lg]": "it is a textual inversion: a learnt token, and no erased model",
+}
+
+
+def unusable(names: frozenset[str]) -> str:
+    """Why a file is of a kind that cannot be imported, by its tensors' names; empty for any other."""
+    for pattern, reason in _UNUSABLE.items():
+        if any(re.fullmatch(pattern, name) for name in names):
+            return reason
+    return ""
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -183,10 +183,10 @@ class GeometryObjective:
         """Turn on the gradients that the settings ask for. What is not saved may stay in the placement's dtype; the
         rest is float32.
         """
+        from conceptlib.models.devices import narrow
+
         params = self.params
-        groups = []
-        if self.unet.dtype != self._dtype and (params.mode == "model-removal" or params.adapter == "lora"):
-            self.unet.to(dtype=self._dtype)
+        groups: list[Group] = []
         if params.mode == "data-removal":
             if params.gradient_checkpointing:
                 self.unet.enable_gradient_checkpointing()
@@ -196,6 +196,8 @@ class GeometryObjective:
             ):
                 if lr > 0:
                     groups.append(Group(self._parameters(module, targets), lr))
+        if self.unet.dtype != self._dtype and (params.mode == "model-removal" or params.adapter == "lora"):
+            narrow(self.unet, self._dtype, [parameter for group in groups for parameter in group.parameters])
         if self.table is not None:
             self.table.rows.requires_grad_(params.lr_tokens > 0)
             if params.lr_tokens > 0:

@@ -254,6 +254,140 @@ def test_peft_names_and_compvis_spelling_are_read_too(tmp_path: Path, pipe: Any,
         torch.testing.assert_close(dense(one, layer), dense(two, layer))
 
 
+def by_diffusers_lora(folder: Path, **config: Any) -> tuple[Path, Any]:
+    """What `save_lora_weights` of today writes: alpha stands in the file's metadata."""
+    from diffusers.training_utils import _collate_lora_metadata
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft.utils import get_peft_model_state_dict
+
+    other = with_lora(**config)
+    StableDiffusionPipeline.save_lora_weights(
+        folder,
+        unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(other)),
+        **_collate_lora_metadata({"unet": other}),
+    )
+    return folder / "pytorch_lora_weights.safetensors", other
+
+
+def by_peft(folder: Path, **config: Any) -> tuple[Path, Any]:
+    """peft's own file: alpha stands in `adapter_config.json`."""
+    from peft import LoraConfig, get_peft_model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        other = get_peft_model(build_pipeline().unet, LoraConfig(**LORA | config))
+    other.save_pretrained(folder)
+    return folder / "adapter_model.safetensors", other
+
+
+LORA: dict[str, Any] = {"r": 4, "lora_alpha": 4, "target_modules": ["to_k", "to_v"], "init_lora_weights": False}
+
+
+def with_lora(**config: Any) -> Any:
+    from peft import LoraConfig
+
+    unet = build_pipeline().unet
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        unet.add_adapter(LoraConfig(**LORA | config))
+    return unet
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"lora_alpha": 8},
+        {"lora_alpha": 1},
+        {"lora_alpha": 8, "use_rslora": True},
+        {"rank_pattern": {"to_v": 2}, "lora_alpha": 6},
+        {"alpha_pattern": {"attn2.to_k": 12}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("write", [by_diffusers_lora, by_peft], ids=lambda write: write.__name__)
+def test_a_lora_has_the_scale_that_its_settings_say(
+    write: Callable[..., tuple[Path, Any]], config: dict[str, Any], tmp_path: Path, base: Path
+) -> None:
+    path, theirs = write(tmp_path, **config)
+    opened = load(take(path, base), device="cpu")
+    latents, states = torch.ones(1, 8, 8, 8), torch.ones(1, 5, 32)
+    with torch.no_grad():
+        wanted, found = (unet(latents, torch.tensor(300), states)[0] for unet in (theirs, opened.unet))
+        plain = build_pipeline().unet(latents, torch.tensor(300), states)[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert (wanted - plain).abs().max() > 0.01
+
+
+def test_a_file_of_peft_without_its_settings_is_refused(tmp_path: Path, base: Path) -> None:
+    path, _ = by_peft(tmp_path)
+    path.with_name("adapter_config.json").unlink()
+    with pytest.raises(ConceptlibError, match=r"adapter_config\.json"):
+        take(path, base)
+
+
+def test_attention_processors_of_older_diffusers_are_loras(tmp_path: Path, pipe: Any, base: Path) -> None:
+    """MACE's `save_attn_procs`."""
+    pairs = {layer: pair for layer, pair in lora_pairs(pipe).items() if ".attn2." in layer}
+    old: Tensors = {}
+    for layer, (up, down) in pairs.items():
+        module, _, projection = layer.removeprefix("unet.").removesuffix(".0").rpartition(".")
+        old[f"{module}.processor.{projection}_lora.up.weight"] = up
+        old[f"{module}.processor.{projection}_lora.down.weight"] = down
+    assert any("to_out_lora" in name for name in old)
+    torch.save(old, tmp_path / "pytorch_lora_weights.bin")
+    artifact = take(tmp_path / "pytorch_lora_weights.bin", base, method="mace")
+    assert artifact.info["layers"] == len(pairs)
+    opened = load(artifact, device="cpu")
+    for layer, (up, down) in pairs.items():
+        weight = pipe.unet.get_submodule(layer.removeprefix("unet.")).weight.detach()
+        torch.testing.assert_close(dense(opened, layer), weight + up @ down, rtol=1e-5, atol=1e-6)
+
+
+def test_a_wrapped_text_encoder_with_a_second_name_for_its_embeddings_is_read(
+    tmp_path: Path, pipe: Any, base: Path
+) -> None:
+    """AdvUnlearn's `CustomTextEncoder.state_dict()`."""
+    new = edited(pipe.text_encoder)
+    theirs = {f"text_encoder.text_model.{name.removeprefix('text_model.')}": value for name, value in new.items()}
+    again = {
+        "embedding." + name.rpartition("embeddings.")[2]: value for name, value in new.items() if "embeddings." in name
+    }
+    assert again
+    torch.save(theirs | again, tmp_path / "TextEncoder.pt")
+    check(take(tmp_path / "TextEncoder.pt", base, method="advunlearn"), {"text_encoder": new}, pipe)
+    torch.save(theirs | {name: value + 1 for name, value in again.items()}, tmp_path / "two.pt")
+    with pytest.raises(ConceptlibError, match=r"embedding\."):
+        take(tmp_path / "two.pt", base, method="advunlearn")
+
+
+@pytest.mark.parametrize("edits", [False, True])
+@pytest.mark.parametrize(
+    ("narrow", "widened"),
+    [
+        (torch.float16, False),
+        (torch.float16, True),
+        (torch.bfloat16, False),
+        (torch.bfloat16, True),
+        (torch.float8_e4m3fn, False),
+    ],
+    ids=str,
+)
+def test_rounding_is_no_erasure(
+    tmp_path: Path, pipe: Any, base: Path, narrow: torch.dtype, widened: bool, edits: bool
+) -> None:
+    """A whole model that went through a narrow format, stored in it or widened again; with an erasure, or without."""
+    new = edited(pipe.unet, "attn2.to_k")
+    whole = {name: value.detach() for name, value in pipe.unet.named_parameters()} | (new if edits else {})
+    stored = {name: value.to(narrow) for name, value in whole.items()}
+    save_file({name: value.float() if widened else value for name, value in stored.items()}, tmp_path / "a.safetensors")
+    if edits:
+        assert set(Checkpoint.read(take(tmp_path / "a.safetensors", base).path).tensors) == {f"unet.{n}" for n in new}
+    else:
+        with pytest.raises(ConceptlibError, match="the base's own"):
+            take(tmp_path / "a.safetensors", base)
+
+
 class Opens:
     """A pickle that would run something."""
 
@@ -294,6 +428,27 @@ REFUSED: list[tuple[str, Callable[[Path], None], str]] = [
             folder / "file",
         ),
         "changes nothing",
+    ),
+    ("whole numbers", lambda folder: save_file({KEY: torch.zeros(16, 32).long()}, folder / "file"), "int64"),
+    *(
+        (name, lambda folder, key=key: save_file({key: torch.ones(4, 32)}, folder / "file"), words)
+        for name, key, words in (
+            ("LoHa", "lora_unet_down_blocks_1.hada_w1_a", "LoHa"),
+            ("LoKr", "lora_unet_down_blocks_1.lokr_w1", "LoKr"),
+            ("DoRA of kohya", "lora_unet_down_blocks_1.dora_scale", "DoRA"),
+            ("DoRA of peft", f"unet.{KEY[:-7]}.lora_magnitude_vector", "DoRA"),
+            ("OFT", "oft_unet_down_blocks_1.oft_blocks", "OFT"),
+            ("textual inversion of diffusers", "<cat-toy>", "textual inversion"),
+            ("textual inversion of A1111", "emb_params", "textual inversion"),
+            ("textual inversion of SDXL", "clip_g", "textual inversion"),
+        )
+    ),
+    (
+        "textual inversion of A1111, pickled",
+        lambda folder: torch.save(
+            {"string_to_token": {"*": 265}, "string_to_param": {"*": torch.ones(2, 32)}}, folder / "file"
+        ),
+        "textual inversion",
     ),
     ("nothing there", lambda folder: None, "no file|out of reach|no such file"),
 ]

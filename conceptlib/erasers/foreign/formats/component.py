@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from conceptlib.erasers.foreign.base import Found, Tensors
+import torch
+
+from conceptlib.erasers.foreign.base import Found, Settings, Tensors
 from conceptlib.erasers.foreign.formats import compvis, lora
 from conceptlib.models.parts import components
 
@@ -22,15 +24,17 @@ def matches(names: frozenset[str]) -> bool:
     return not (lora.matches(names) or compvis.matches(names))
 
 
-def locate(tensors: Tensors, pipe: Any) -> Found:
-    """Every tensor by its name."""
+def locate(tensors: Tensors, pipe: Any, settings: Settings) -> Found:
+    """Every tensor by its name. A tensor may stand under two names, as long as both say the same."""
     table = dict(spellings(pipe))
     found = Found()
     for name, tensor in tensors.items():
         if name.endswith("position_ids"):
             found.ignored.append(name)
         elif name in table:
-            found.tensors[table[name]] = tensor
+            first = found.tensors.setdefault(table[name], tensor)
+            if first is not tensor and not torch.equal(first, tensor):
+                found.unknown.append(name)
         else:
             found.unknown.append(name)
     return found
@@ -42,6 +46,11 @@ def spellings(pipe: Any) -> Iterator[tuple[str, str]]:
         for name, _ in module.named_parameters():
             own = f"{component}.{name}"
             inner = name.removeprefix(_TEXT)
-            for spelling in (name, _TEXT + inner, inner) if component.startswith("text_encoder") else (name,):
+            written = [name]
+            if component.startswith("text_encoder"):
+                written += [_TEXT + inner, inner]
+                # AdvUnlearn's wrapper holds the embeddings a second time, as an attribute of its own.
+                written += ["embedding." + inner.removeprefix("embeddings.")] if inner.startswith("embeddings.") else []
+            for spelling in written:
                 yield spelling, own
                 yield f"{component}.{spelling}", own

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from conceptlib.erasers.foreign.base import Found, Tensors
+from conceptlib.erasers.foreign.base import Found, Settings, Tensors
 from conceptlib.erasers.foreign.formats import lora
 from conceptlib.models.compvis import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX, unet_names
 
@@ -27,7 +27,7 @@ def matches(names: frozenset[str]) -> bool:
     return not lora.matches(names) and any(_PLACE.match(name) or name.startswith(_OTHER) for name in names)
 
 
-def locate(tensors: Tensors, pipe: Any) -> Found:
+def locate(tensors: Tensors, pipe: Any, settings: Settings) -> Found:
     """UNet by table, text encoder by prefix, autoencoder by diffusers' converter."""
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
