@@ -154,7 +154,7 @@ def denoise(
     embeds = prompt_embeds.to(pipe.unet.device, dtype)
     blocks = len(embeds) // len(noise)
     # The latents and the guidance stay in float32: in bfloat16 every step would round them to 8 bits.
-    latents = wide(noise.to(pipe.unet.device)) * scheduler.init_noise_sigma
+    latents = noise.to(pipe.unet.device, torch.promote_types(dtype, torch.float32)) * scheduler.init_noise_sigma
     for step, timestep in enumerate(scheduler.timesteps):
         inputs = scheduler.scale_model_input(torch.cat([latents] * blocks) if blocks > 1 else latents, timestep)
         outputs = wide(paced(pipe.unet, inputs.shape, partial(_predict, pipe.unet, inputs.to(dtype), timestep, embeds)))

@@ -10,8 +10,8 @@ import torch
 from conceptlib.erasers.adapters._tokens import read_learned
 from conceptlib.erasers.tokens import save_learned
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.loading import quiet
 from conceptlib.models.parts import components
+from conceptlib.models.saving import save_folder
 
 if TYPE_CHECKING:
     from conceptlib.erasers.base import Result
@@ -24,8 +24,7 @@ def save(folder: Path, pipe: Any, result: Result, record: Checkpoint) -> None:
     """Write every component; the new tokens' rows once more beside them."""
     for module in components(pipe).values():
         module.to(memory_format=torch.contiguous_format)
-    with quiet():
-        pipe.save_pretrained(folder, safe_serialization=True)
+    save_folder(pipe, folder)
     if result.tokens:
         save_learned(folder, pipe, result.tokens)
 
