@@ -7,7 +7,7 @@ Stable Diffusion attend backwards only). An empty phrase is represented by the e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,14 @@ from conceptlib.models.encoding import encode_ids, token_count, token_ids
 SHORTEST = 3
 """Letters of a vocabulary entry below which it is not taken for a word."""
 _BATCH = 512
+_BUCKET = 16  # tokens
 
 
 @dataclass(frozen=True)
 class Subject:
     """A phrase in a prompt.
 
-    states: the conditioning of the whole prompt, (77, D). last: index of the phrase's last token. end: index of the
+    states: the conditioning of the prompt, (77, D), or the first positions of it. last: index of the phrase's last token. end: index of the
     first end mark.
     """
 
@@ -34,38 +35,54 @@ class Subject:
     end: int
 
 
-@torch.no_grad()
-def subjects(pipe: Any, phrases: Sequence[str], template: str = "{}") -> list[Subject]:
-    """The phrases, each put into `template` at its `{}`.
+def subjects(pipe: Any, phrases: Sequence[str], template: str = "{}", *, whole: bool = True) -> list[Subject]:
+    """The phrases, each put into `template` at its `{}`. Equal prompts are encoded once.
+
+    Args:
+        whole: all positions are wanted. Else a prompt is encoded up to its end mark and a little further: attention is
+            causal, so what follows changes nothing before it, and 16 tokens take a fifth of the time of 77.
 
     Raises:
         ConceptlibError: a template without exactly one `{}`, or a prompt that is longer than the encoder takes.
     """
     if template.count("{}") != 1:
         raise ConceptlibError(f"the template {template!r} must hold {{}} once", hint='such as "a picture of {}"')
-    before = template.partition("{}")[0]
+    tokenizer, before = pipe.tokenizer, template.partition("{}")[0]
     prompts = [template.replace("{}", phrase) for phrase in phrases]
+    room = int(tokenizer.model_max_length)
+    ends = {prompt: token_count(tokenizer, prompt) + 1 for prompt in dict.fromkeys(prompts)}
+    for prompt, end in ends.items():
+        if end >= room:
+            raise ConceptlibError(
+                f"{prompt!r} has {end - 1} tokens, the text encoder takes {room - 2}",
+                hint="shorten the phrase or the template",
+            )
+    lengths = {prompt: room if whole else min(room, _BUCKET * (1 + end // _BUCKET)) for prompt, end in ends.items()}
+    states = _states(pipe, lengths)
     found: list[Subject] = []
-    for start in range(0, len(prompts), 64):
-        part = slice(start, start + 64)
-        ids = token_ids(pipe.tokenizer, prompts[part]).to(pipe.text_encoder.device)
-        states = encode_ids(pipe.text_encoder, pipe.tokenizer, ids)
-        for phrase, prompt, state in zip(phrases[part], prompts[part], states, strict=True):
-            end = token_count(pipe.tokenizer, prompt) + 1
-            if end >= len(state):
-                raise ConceptlibError(
-                    f"{prompt!r} has {end - 1} tokens, the text encoder takes {len(state) - 2}",
-                    hint="shorten the phrase or the template",
-                )
-            # The begin mark is token 0, so this counts to the last token of `before + phrase`.
-            last = token_count(pipe.tokenizer, before + phrase) if phrase.strip() else end
-            found.append(Subject(state, last, end))
+    for phrase, prompt in zip(phrases, prompts, strict=True):
+        # The begin mark is token 0, so this counts to the last token of `before + phrase`.
+        last = token_count(tokenizer, before + phrase) if phrase.strip() else ends[prompt]
+        found.append(Subject(states[prompt], last, ends[prompt]))
+    return found
+
+
+@torch.no_grad()
+def _states(pipe: Any, lengths: Mapping[str, int]) -> dict[str, torch.Tensor]:
+    """The first so many hidden states of each prompt; prompts of one length go through the encoder together."""
+    found: dict[str, torch.Tensor] = {}
+    for length in sorted(set(lengths.values())):
+        alike = [prompt for prompt, own in lengths.items() if own == length]
+        for start in range(0, len(alike), 64):
+            part = alike[start : start + 64]
+            ids = token_ids(pipe.tokenizer, part)[:, :length].to(pipe.text_encoder.device)
+            found.update(zip(part, encode_ids(pipe.text_encoder, pipe.tokenizer, ids), strict=True))
     return found
 
 
 def phrase_states(pipe: Any, phrases: Sequence[str]) -> torch.Tensor:
     """The state at each phrase's last token when the phrase is the whole prompt: float32 (n, D) on the CPU."""
-    found = [subject.states[subject.last] for subject in subjects(pipe, phrases)]
+    found = [subject.states[subject.last] for subject in subjects(pipe, phrases, whole=False)]
     width = int(pipe.text_encoder.config.hidden_size)
     return torch.stack(found).float().cpu() if found else torch.empty(0, width)
 

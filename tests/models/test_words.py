@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.models import words
 from conceptlib.models.encoding import encode_ids, token_ids
 from conceptlib.models.loading import load_pipeline
 from conceptlib.models.words import phrase_states, subjects, vocabulary, vocabulary_states
@@ -38,6 +39,18 @@ def test_many_phrases_keep_their_order() -> None:
     assert phrase_states(pipe, []).shape == (0, 32)
 
 
+def test_equal_prompts_are_encoded_once_and_no_further_than_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, shapes = build_pipeline(), []
+    encode = words.encode_ids
+    monkeypatch.setattr(words, "encode_ids", lambda *given: shapes.append(tuple(given[2].shape)) or encode(*given))
+    phrases = ["ring", "a", "ring", "x" * 20, "ring"]
+    whole, part = (subjects(pipe, phrases, whole=one) for one in (True, False))
+    assert shapes == [(3, 77), (2, 16), (1, 32)]
+    for one, other in zip(whole, part, strict=True):
+        assert (one.last, one.end) == (other.last, other.end) and other.end < len(other.states)
+        torch.testing.assert_close(other.states, one.states[: len(other.states)])
+
+
 @pytest.mark.parametrize(("phrase", "template"), [("ring", "no place"), ("ring", "{} {}"), ("x" * 80, "{}")])
 def test_what_cannot_be_placed_is_refused(phrase: str, template: str) -> None:
     with pytest.raises(ConceptlibError):
@@ -46,9 +59,9 @@ def test_what_cannot_be_placed_is_refused(phrase: str, template: str) -> None:
 
 def test_the_vocabulary_is_of_whole_words_and_its_states_need_no_padding() -> None:
     pipe = load_pipeline("tiny", device="cpu")
-    words = vocabulary(pipe.tokenizer)
-    assert {"star", "circle", "red", "striped"} <= set(words) and words == sorted(words)
-    assert not [word for word in words if len(word) < 3 or not word.isalpha()]
+    known = vocabulary(pipe.tokenizer)
+    assert {"star", "circle", "red", "striped"} <= set(known) and known == sorted(known)
+    assert not [word for word in known if len(word) < 3 or not word.isalpha()]
     torch.testing.assert_close(
         vocabulary_states(pipe, ["star", "red", "moon"]),
         phrase_states(pipe, ["star", "red", "moon"]),

@@ -44,8 +44,9 @@ def pairs(
 
     sources, targets = [], []
     for template in templates:
-        before = subjects(pipe, list(wanted), template)
-        after = subjects(pipe, list(wanted.values()), template)
+        whole = positions != "last"
+        before = subjects(pipe, list(wanted), template, whole=whole)
+        after = subjects(pipe, list(wanted.values()), template, whole=whole)
         for source, target in zip(before, after, strict=True):
             i, j = (0, 0) if positions == "all" else (source.last, target.last)
             count = 1 if positions == "last" else len(source.states) - max(i, j)
