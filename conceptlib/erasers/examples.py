@@ -21,7 +21,7 @@ from conceptlib.store.files import atomic_write
 
 SPLIT = "train"
 BATCH = 64
-"""Pictures encoded at once. Fixed, so that the cached latents do not depend on the machine's memory."""
+"""Pictures read at once, and encoded at once as far as they fit the memory."""
 NOTE_EVERY = 16
 """Batches after which the progress is noted on disk."""
 

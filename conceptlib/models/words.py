@@ -26,8 +26,8 @@ _BUCKET = 16  # tokens
 class Subject:
     """A phrase in a prompt.
 
-    states: the conditioning of the prompt, (77, D), or the first positions of it. last: index of the phrase's last token. end: index of the
-    first end mark.
+    states: the conditioning of the prompt, (77, D), or its first positions. last: index of the phrase's last token.
+    end: index of the first end mark.
     """
 
     states: torch.Tensor
