@@ -9,6 +9,8 @@ A module of `conceptlib.erasers.methods` has
 * `run(job) -> Result`: change `job.pipe` in place and say what was changed;
 * `apply(pipe, config)`, only if its `Result` has the adapter `config`: switch the erasure on in a base that was opened,
   for instance by setting `pipe.guidance_rule` (`conceptlib.models.guidance`);
+* `FORWARDS = False`, if it never runs the UNet or the autoencoder: they then stay in the precision of their files, in
+  half the memory, and the method widens what it edits;
 * `VERSION` (1 where there is none): raised whenever the same recipe comes to mean another checkpoint, or `apply`
   another erasure.
 

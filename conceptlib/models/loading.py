@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,8 @@ def load_pipeline(
     return load_source(resolve_base(base), choose(device, dtype))
 
 
-def load_source(source: Source, placement: Placement) -> Any:
-    """`load_pipeline` for a base that is resolved already."""
+def load_source(source: Source, placement: Placement, *, stored: Collection[str] = ()) -> Any:
+    """`load_pipeline` for a base that is resolved already; components named in `stored` keep their files' precision."""
     from diffusers import StableDiffusionPipeline, UNet2DConditionModel
     from diffusers.models import AutoencoderKL
     from transformers import CLIPTextModel
@@ -133,8 +133,9 @@ def load_source(source: Source, placement: Placement) -> Any:
     with quiet(), _explained(source):
         modules = {}
         for name, cls in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel)):
+            dtype = _stored_dtype(source, name) if name in stored else placement.dtype
             module, info = cls.from_pretrained(
-                source.location, subfolder=name, output_loading_info=True, dtype=placement.dtype, **where
+                source.location, subfolder=name, output_loading_info=True, dtype=dtype, **where
             )
             _check_complete(info, where=f"{source.ref}/{name}")
             modules[name] = module
@@ -152,9 +153,22 @@ def load_source(source: Source, placement: Placement) -> Any:
     return place(pipe, placement)
 
 
+def _stored_dtype(source: Source, component: str) -> torch.dtype:
+    """The precision of a component's weights in their file; float32 where there is not one such file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(_file(source, f"{component}/diffusion_pytorch_model.safetensors"), "pt") as file:
+            first = next(iter(file.keys()))
+            return {"F16": torch.float16, "BF16": torch.bfloat16}.get(file.get_slice(first).get_dtype(), torch.float32)
+    except (ConceptlibError, OSError, SafetensorError, StopIteration):  # shards, or damage that loading will tell
+        return torch.float32
+
+
 def place(pipe: Any, placement: Placement) -> Any:
     """Move a pipeline to its device, in evaluation mode, gradients off, progress bars off."""
-    pipe.to(placement.device)
+    with quiet():
+        pipe.to(placement.device)
     pipe.set_progress_bar_config(disable=True)
     for module in (pipe.unet, pipe.vae, pipe.text_encoder):
         module.eval()

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
 
 from conceptlib.erasers.checkpoint import Checkpoint, load
 from conceptlib.erasers.closed_form import uce
 from conceptlib.erasers.erase import erase
 from conceptlib.erasers.methods._closed_form import finish
 from conceptlib.errors import ConceptlibError
+from conceptlib.models.devices import narrow
 from conceptlib.models.encoding import encode_ids, token_count, token_ids
 from conceptlib.models.parts import select
 from conceptlib.specs import SpecError, load_spec
@@ -203,3 +205,25 @@ def test_the_presets_of_sld(name: str) -> None:
     p = spec.params
     assert (p.warmup_steps, p.scale, p.threshold, p.momentum_scale, p.momentum_beta) == PRESETS[name]
     assert len(spec.targets) == 20 and spec.targets[0] == "hate" and spec.targets[-1] == "cruelty"
+
+
+@pytest.mark.parametrize("adapter", ["lora", "tensors"])
+@pytest.mark.parametrize("method", ["uce", "rece"])
+def test_a_base_in_half_precision_is_edited_without_rounding(
+    method: str, adapter: str, tmp_path: Path, base: Path
+) -> None:
+    """What is not edited stays as small as its file, and the result is that of the same values in float32."""
+    narrow_base, wide_base = tmp_path / "half", tmp_path / "whole"
+    pipe = StableDiffusionPipeline.from_pretrained(base, safety_checker=None)
+    for module in (pipe.unet, pipe.vae):
+        narrow(module, torch.float16, ())
+    pipe.save_pretrained(narrow_base)
+    for module in (pipe.unet, pipe.vae):
+        narrow(module, torch.float32, ())
+    pipe.save_pretrained(wide_base)
+    one, two = (make(tmp_path, path, method, f"adapter={adapter}") for path in (narrow_base, wide_base))
+    files = {path.name for path in one.path.glob("*.safetensors")}
+    assert files
+    for name in files:
+        ours, theirs = (load_file(artifact.path / name) for artifact in (one, two))
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.loading import base_lock, default_resolution, load_pipeline, resolve_base
-from tests.support.models import build_tokenizer, save_pipeline
+from conceptlib.models.devices import choose, narrow
+from conceptlib.models.loading import base_lock, default_resolution, load_pipeline, load_source, quiet, resolve_base
+from tests.support.models import build_pipeline, build_tokenizer, save_pipeline
 
 
 @pytest.fixture
@@ -147,3 +148,14 @@ def test_pickled_weights_are_not_read(copy: Path) -> None:
     with pytest.raises(ConceptlibError, match="cannot be loaded") as caught:
         load_pipeline(copy, device="cpu")
     assert "safetensors" in caught.value.hint
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+def test_components_may_keep_the_precision_of_their_files(tmp_path: Path, dtype: torch.dtype) -> None:
+    pipe = build_pipeline()
+    for module in (pipe.unet, pipe.vae):
+        narrow(module, dtype, ())
+    with quiet():
+        pipe.save_pretrained(tmp_path / "model", safe_serialization=True)
+    opened = load_source(resolve_base(tmp_path / "model"), choose("cpu", "float32"), stored=("unet",))
+    assert (opened.unet.dtype, opened.vae.dtype, opened.text_encoder.dtype) == (dtype, torch.float32, torch.float32)

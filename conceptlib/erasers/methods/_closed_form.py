@@ -60,10 +60,12 @@ def pairs(
 def finish(pipe: Any, edit: Edit, adapter: Adapter, convention: str, info: Mapping[str, Any]) -> Result:
     """Edit every key and value matrix in place; the result holds the tensors, or the factors as a LoRA."""
     from conceptlib.models.parts import select
+    from conceptlib.models.prediction import wide
 
     small = edit.compact()
     changed, factors = {}, {}
     for name, weight in select(pipe.unet, PART).items():
+        weight.data = wide(weight.data)  # a file in half precision: what is edited must not be rounded
         if adapter == "lora":
             factors[f"unet.{name.removesuffix('.weight')}"] = small.lora(weight)
         changed[f"unet.{name}"], weight.data = weight.data, small.apply(weight)

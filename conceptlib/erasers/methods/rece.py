@@ -30,6 +30,10 @@ class Params(_uce.Params):
     """ρ: how near to 0 the derived embedding is kept; a smaller one erases more and spares less."""
 
 
+FORWARDS = False
+"""The UNet is edited and never run."""
+
+
 def needs(params: Params) -> frozenset[str]:
     """Nothing but the model."""
     return frozenset()

@@ -52,6 +52,10 @@ class Params(BaseParams):
         return templates
 
 
+FORWARDS = False
+"""The UNet is edited and never run."""
+
+
 def needs(params: Params) -> frozenset[str]:
     """Nothing but the model."""
     return frozenset()
