@@ -29,9 +29,10 @@ class Student:
     Args:
         job: its `params` are `WeightParams`.
         part: which weights.
+        norms: those of normalisation layers too.
     """
 
-    def __init__(self, job: Job, part: Part) -> None:
+    def __init__(self, job: Job, part: Part, *, norms: bool = True) -> None:
         params: WeightParams = job.params
         self.params, self.pipe, self.unet, self.part = params, job.pipe, job.pipe.unet, part
         self.device = job.placement.device
@@ -42,7 +43,7 @@ class Student:
         """Of one latent: (C, h, w)."""
         if params.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
-        self.named = self._lora(job.seed) if params.adapter == "lora" else select(self.unet, part)
+        self.named = self._lora(job.seed) if params.adapter == "lora" else select(self.unet, part, norms=norms)
         for parameter in self.named.values():
             parameter.data = wide(parameter.data)
             parameter.requires_grad_(True)

@@ -106,9 +106,9 @@ class Trajectories:
         }
         return Points(**{"concept": found["start"], **found}, walks=walks)
 
-    def condition(self, walks: Sequence[int]) -> torch.Tensor:
-        """Embeddings of the concepts of walks, (M, 77, D)."""
-        return self.embeds.encode([self.walks[walk].concept for walk in walks])
+    def condition(self, walks: Sequence[int], *, start: bool = False) -> torch.Tensor:
+        """Embeddings of the concepts of walks, or of what they start from, (M, 77, D)."""
+        return self.embeds.encode([self.walks[walk].start if start else self.walks[walk].concept for walk in walks])
 
     @property
     def _three(self) -> bool:

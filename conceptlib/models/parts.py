@@ -40,9 +40,18 @@ _BELONGS: Mapping[str, Callable[[str], bool]] = {
 }
 
 
-def select(unet: nn.Module, part: Part) -> dict[str, nn.Parameter]:
-    """The UNet's parameters that belong to a part, by name, in the module's order."""
-    return {name: parameter for name, parameter in unet.named_parameters() if _BELONGS[part](name)}
+def select(unet: nn.Module, part: Part, *, norms: bool = True) -> dict[str, nn.Parameter]:
+    """The UNet's parameters that belong to a part, by name, in the module's order; without those of normalisation
+    layers if `norms` is off.
+    """
+    found = {name: parameter for name, parameter in unet.named_parameters() if _BELONGS[part](name)}
+    if norms:
+        return found
+    from torch import nn
+
+    modules = dict(unet.named_modules())
+    kinds = (nn.GroupNorm, nn.LayerNorm)
+    return {name: one for name, one in found.items() if not isinstance(modules[name.rpartition(".")[0]], kinds)}
 
 
 def matrices(unet: nn.Module, part: Part) -> list[str]:

@@ -39,6 +39,22 @@ def own_target(pipe: Any, base: Any, points: Any, params: Params, concept: str) 
     return f - params.eta * (c - null)
 
 
+def own_prompt(params: Params) -> str:
+    """What the student reads: as released it is f, where the paper has c."""
+    return (params.erase_from if params.as_released else "") or "a red ring"
+
+
+def own_part(unet: Any, params: Params) -> dict[str, torch.Tensor]:
+    """What is trained: the authors' code goes through linear layers and convolutions alone."""
+    found = select(unet, params.part)
+    if params.as_released:
+        kinds = (torch.nn.Linear, torch.nn.Conv2d)
+        found = {
+            name: one for name, one in found.items() if isinstance(unet.get_submodule(name.rpartition(".")[0]), kinds)
+        }
+    return found
+
+
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize(
     "options",
@@ -46,6 +62,7 @@ def own_target(pipe: Any, base: Any, points: Any, params: Params, concept: str) 
         {"convention": "paper"},
         {"convention": "release", "eta": 2.0, "loss": "l1", "variant": "x-strict"},
         {"convention": "release", "eta": 2.0, "erase_from": "a ring", "variant": "u"},
+        {"convention": "release", "erase_from": "a ring", "variant": "u", "as_released": False},
         {"convention": "paper", "sampler": "student", "variant": "self"},
         {"convention": "paper", "erase_from": "a ring", "sampler": "student", "variant": "all"},
     ],
@@ -64,10 +81,10 @@ def test_target_loss_and_update_are_those_of_the_paper(
     ours = esd_target(points.null, points.concept, points.start, params.eta, params.convention)
     torch.testing.assert_close(ours, target, rtol=1e-10, atol=1e-10)
 
-    trained = select(student, params.part)
+    trained = own_part(student, params)
     for parameter in trained.values():
         parameter.requires_grad_(True)
-    said = epsilon(job.pipe, student, points.latents, points.timesteps, ["a red ring"] * 4)
+    said = epsilon(job.pipe, student, points.latents, points.timesteps, [own_prompt(params)] * 4)
     loss = LOSSES[params.loss](said - target).mean()
     gradients = torch.autograd.grad(loss, list(trained.values()))
     found = objective.loss(ROWS, generators(0, torch.arange(4).numpy()))
@@ -95,10 +112,10 @@ def own_loss_gradients(job: Any, student: Any, folder: Path, params: Params) -> 
     latents, timesteps = files["latents"].flatten(0, 1), files["timesteps"].flatten()
     points = type("Points", (), {"latents": latents, "timesteps": timesteps})
     target = own_target(job.pipe, copy.deepcopy(student), points, params, "a red ring")
-    trained = select(student, params.part)
+    trained = own_part(student, params)
     for parameter in trained.values():
         parameter.requires_grad_(True)
-    said = epsilon(job.pipe, student, latents, timesteps, ["a red ring"] * 6)
+    said = epsilon(job.pipe, student, latents, timesteps, [own_prompt(params)] * 6)
     LOSSES[params.loss](said - target).mean().backward()
     return {name: parameter.grad for name, parameter in trained.items() if parameter.grad is not None}
 
@@ -280,3 +297,12 @@ def test_a_disk_without_room_is_told_before_anything_is_drawn(
 def test_the_built_in_recipes_say_what_they_do() -> None:
     for name, convention in (("esd/sd", "paper"), ("esd/sd-release", "release"), ("esd/colour", "paper")):
         assert load_spec("recipe", name).params.convention == convention
+
+
+def test_as_released_goes_with_the_release_and_stays_out_of_other_locks() -> None:
+    assert (
+        "as_released" not in Params().model_dump() and Params(convention="release").model_dump()["as_released"] is True
+    )
+    assert Params(convention="release", as_released=False).as_released is False
+    with pytest.raises(ValueError, match="convention: release"):
+        Params(as_released=True)

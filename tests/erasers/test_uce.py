@@ -227,3 +227,19 @@ def test_a_base_in_half_precision_is_edited_without_rounding(
     for name in files:
         ours, theirs = (load_file(artifact.path / name) for artifact in (one, two))
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("method", ["uce", "rece"])
+def test_an_empty_anchor_is_the_begin_mark_in_the_release(method: str, tmp_path: Path, base: Path) -> None:
+    plain = StableDiffusionPipeline.from_pretrained(base)
+    found = {
+        convention: weights(
+            load(make(tmp_path, base, method, "adapter=tensors", f"convention={convention}"), device="cpu")
+        )
+        for convention in ("paper", "release")
+    }
+    assert any(not torch.equal(value, found["release"][name]) for name, value in found["paper"].items())
+    if method == "uce":
+        for convention, position in (("paper", 1), ("release", 0)):
+            pairs = [(last(plain, target), states(plain, "")[position]) for target in TARGETS]
+            close(found[convention], {name: solve(w, pairs, [], 0.5) for name, w in weights(plain).items()})

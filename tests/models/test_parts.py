@@ -46,3 +46,10 @@ def test_the_begin_mark_teaches_nothing(pipe: Any) -> None:
     layer(states).sum().backward()
     torch.testing.assert_close(layer.weight.grad, states.sum(dim=(0, 1)).expand_as(gradient))
     layer.weight.grad = None
+
+
+def test_normalisation_layers_can_be_left_out(pipe: Any) -> None:
+    kinds = {type(pipe.unet.get_submodule(name.rpartition(".")[0])) for name in select(pipe.unet, "all", norms=False)}
+    assert kinds and not kinds & {torch.nn.GroupNorm, torch.nn.LayerNorm}
+    left = set(select(pipe.unet, "all")) - set(select(pipe.unet, "all", norms=False))
+    assert left and all("norm" in name for name in left)

@@ -28,7 +28,7 @@ def held(job: Job) -> list[str]:
 
 
 def pairs(
-    pipe: Any, wanted: Mapping[str, str], templates: Sequence[str], positions: str
+    pipe: Any, wanted: Mapping[str, str], templates: Sequence[str], positions: str, *, begin: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Embeddings of phrases and of what they shall be read as, row by row: two tensors (n, D).
 
@@ -37,6 +37,7 @@ def pairs(
         templates: prompts with a `{}`; each phrase is put into each of them.
         positions: `last`: the phrase's last token, n = phrases × templates. `tail`: that and every position behind it,
             as far as both prompts reach. `all`: all 77 positions, one by one.
+        begin: an empty target is the begin mark, not the end mark.
     """
     import torch
 
@@ -47,8 +48,10 @@ def pairs(
         whole = positions != "last"
         before = subjects(pipe, list(wanted), template, whole=whole)
         after = subjects(pipe, list(wanted.values()), template, whole=whole)
-        for source, target in zip(before, after, strict=True):
+        for source, target, phrase in zip(before, after, wanted.values(), strict=True):
             i, j = (0, 0) if positions == "all" else (source.last, target.last)
+            if begin and not phrase.strip():
+                j = 0
             count = 1 if positions == "last" else len(source.states) - max(i, j)
             sources.append(source.states[i : i + count])
             targets.append(target.states[j : j + count])

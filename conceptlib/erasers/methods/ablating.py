@@ -6,8 +6,10 @@ z_t is the noised latent of a picture of the anchor. Model-based:
     L = ‖m ⊙ [ε_θ(z_t, c*) − sg ε_θ(z_t, a)]‖² / Σm + λ ‖ε_θ(z_t', a) − ε‖²
 
 where the teacher is the current weights under stop-gradient (sg) and the second term, on another picture, keeps the
-anchor (prior). Noise-based: the target is the noise ε itself. The keys and values of the begin mark are detached. m
-masks the padding of the authors' augmentations; here pictures are not augmented, so m = 1 throughout.
+anchor (prior). The authors' code sums the first term over the latent's channels, and so weighs it 4 times as much
+against the prior as this formula (`convention: release`). Noise-based: the target is the noise ε itself. The keys and
+values of the begin mark are detached. m masks the padding of the authors' augmentations; here pictures are not
+augmented, so m = 1 throughout.
 
 Pictures are drawn by the base from anchor prompts, or taken from a dataset (`--data`) whose captions name the anchor.
 """
@@ -15,7 +17,7 @@ Pictures are drawn by the base from anchor prompts, or taken from a dataset (`--
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -38,6 +40,7 @@ class Params(WeightParams):
     templates: anchor prompts with {} for the anchor; by default some of each kind.
     part: which weights: the papers' choice is `attn2-kv` (style, object), `attention` (nudity), `all` (memorised).
     images: pictures that the base draws; prior_weight: λ.
+    convention: `paper` takes both terms as means; `release` the first one as a sum over channels.
     timestep_shift: above 1, more of the noisy timesteps; 1: uniform, as in the paper.
     """
 
@@ -52,6 +55,9 @@ class Params(WeightParams):
     guidance_scale: Annotated[float, Field(gt=1)] = 6.0
     prior_weight: Annotated[float, Field(ge=0)] = 0.0
     timestep_shift: PositiveFloat = 1.0
+    convention: Literal["paper", "release"] = "paper"
+
+    later: ClassVar[frozenset[str]] = frozenset({"convention"})
 
     @model_validator(mode="after")
     def _templates_hold_the_anchor(self) -> Params:
@@ -63,6 +69,7 @@ class Params(WeightParams):
     def in_words(self) -> str:
         """The convention, for the manifest and the card."""
         prior = f", prior term {self.prior_weight:g}" if self.prior_weight else ""
+        prior += ", first term summed over channels as in the release" if self.convention == "release" else ""
         return f"{self.variant}-based, {self.kind}, weights {self.part}, begin mark detached, m = 1{prior}"
 
 
@@ -134,6 +141,8 @@ class AblatingObjective:
         target = noise if self.params.variant == "noise" else self._teacher(latents, timesteps, anchor)
         with detached_first_token(student.unet):
             loss = student.distance(student.epsilon(latents, timesteps, concept), target, timesteps)
+            if self.params.convention == "release":
+                loss = student.shape[0] * loss
             if self.params.prior_weight:
                 others = [self._other(source) for source in generators]
                 latents, noise, timesteps = self._noised(others, generators)

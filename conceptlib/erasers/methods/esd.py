@@ -6,18 +6,20 @@ With ε the frozen base, z_t a point on a guided walk towards f (the concept, or
 * paper: y = ε(z_t, ∅) − η [ε(z_t, c) − ε(z_t, ∅)], η = 1, z_t walked by the model that is being trained;
 * release: y = ε(z_t, f) − η [ε(z_t, c) − ε(z_t, ∅)], η = 2, z_t walked by the frozen base;
 
-loss ‖ε_θ(z_t, c) − y‖². With f = c the release's η is the paper's + 1. Variants by what is trained: ESD-x
-cross-attention (strict: its keys and values), ESD-u everything else, ESD-self self-attention, ESD-all.
+loss ‖ε_θ(z_t, c) − y‖², in the release ‖ε_θ(z_t, f) − y‖². With f = c the release's η is the paper's + 1. Variants by
+what is trained: ESD-x cross-attention (strict: its keys and values), ESD-u everything else, ESD-self self-attention,
+ESD-all.
 
-Unlike the authors' code, all steps of a walk are trained on, and its timesteps are not jittered.
+Unlike the authors' code, all steps of a walk are trained on, its timesteps are not jittered, and it is walked by DDIM
+whatever scheduler the base was saved with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from conceptlib.erasers.base import Job, Result, WeightParams
 from conceptlib.specs.params import PositiveFloat, PositiveInt
@@ -35,6 +37,8 @@ class Params(WeightParams):
 
     convention: the target's form; with ESD-u also whether the output convolution and the time embedding are left out
         (paper) or trained (release).
+    as_released: with `convention: release`, what else the authors' code does: the student is trained at f, and ESD-u
+        and -all leave normalisation layers as they are. It is so unless it is turned off.
     erase_from: f where it is not the concept: what the concept is taken out of.
     templates: what is said around a concept; every one is trained on.
     sampler: who walks; the student's walks are made anew every `refresh` steps.
@@ -50,6 +54,22 @@ class Params(WeightParams):
     trajectories: PositiveInt = 32
     num_steps: PositiveInt = 50
     start_guidance: Annotated[float, Field(gt=1)] = 3.0
+    as_released: bool = False
+
+    later: ClassVar[frozenset[str]] = frozenset({"as_released"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _released(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("convention") == "release":
+            return {"as_released": True, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _released_by_name(self) -> Params:
+        if self.as_released and self.convention != "release":
+            raise ValueError("as_released goes with convention: release")
+        return self
 
     @field_validator("templates")
     @classmethod
@@ -76,6 +96,10 @@ class Params(WeightParams):
         """The convention, for the manifest and the card."""
         walker = "the frozen base" if self.sampler == "base" else f"the student, anew every {self.refresh} steps"
         source = f"f = {self.erase_from!r}" if self.erase_from else "f = c"
+        if self.erase_from:
+            source += ", trained at f" if self.as_released else ", trained at c"
+        if self.variant in ("u", "all"):
+            source += ", without normalisation layers" if self.as_released else ", with normalisation layers"
         return f"ESD-{self.variant}, {self.convention} target, eta {self.eta:g}, {source}, latents walked by {walker}"
 
 
@@ -129,7 +153,7 @@ class EsdObjective:
                 where="trajectories",
                 hint=f"use trajectories={len(texts)} or more",
             )
-        self.student = Student(job, params.part)
+        self.student = Student(job, params.part, norms=not params.as_released)
         self.points = Trajectories(
             job,
             self.student,
@@ -163,7 +187,8 @@ class EsdObjective:
         """The mean over points `rows`; nothing is left to chance in it, so the generators are not used."""
         points = self.points.read(rows)
         target = esd_target(points.null, points.concept, points.start, self.params.eta, self.params.convention)
-        output = self.student.epsilon(points.latents, points.timesteps, self.points.condition(points.walks))
+        condition = self.points.condition(points.walks, start=self.params.as_released)
+        output = self.student.epsilon(points.latents, points.timesteps, condition)
         return self.student.distance(output, target, points.timesteps)
 
 

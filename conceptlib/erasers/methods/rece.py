@@ -49,7 +49,8 @@ def run(job: Job) -> Result:
     wanted, kept = moves(job), held(job)
     scales = {"lamb": params.lamb, "erase_scale": params.erase_scale, "preserve_scale": params.preserve_scale}
     preserved, _ = pairs(job.pipe, {phrase: phrase for phrase in kept}, params.templates, params.positions)
-    edit = uce(*pairs(job.pipe, wanted, params.templates, params.positions), preserved, **scales)
+    begin = params.convention == "release"
+    edit = uce(*pairs(job.pipe, wanted, params.templates, params.positions, begin=begin), preserved, **scales)
     concepts, targets = pairs(job.pipe, wanted, params.templates, "all")
     layers = gram(list(select(job.pipe.unet, PART).values()))
     found = []

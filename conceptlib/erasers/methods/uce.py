@@ -11,7 +11,7 @@ and is factored once; the edit is a LoRA of a rank of at most the number of phra
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -30,7 +30,7 @@ class Params(BaseParams):
     """
 
     anchor: Text = ""
-    """What an erased phrase is read as; empty: the end mark of the empty prompt."""
+    """What an erased phrase is read as; empty: the end mark of the empty prompt (see `convention`)."""
     redirect: dict[Words, Text] = Field(default_factory=dict)
     """Phrase to what it shall be read as instead; a phrase that is no concept of the recipe may be among them."""
     preserve: tuple[Words, ...] = ()
@@ -42,6 +42,12 @@ class Params(BaseParams):
     erase_scale: PositiveFloat = 1.0
     preserve_scale: Scale = 1.0
     adapter: Literal["lora", "tensors"] = "lora"
+    convention: Literal["paper", "release"] = "paper"
+    """What an empty anchor is: the end mark that stands in the phrase's place, or (as in the authors' code) the begin
+    mark, which every prompt has.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"convention"})
 
     @field_validator("templates")
     @classmethod
@@ -68,7 +74,7 @@ def run(job: Job) -> Result:
 
     params: Params = job.params
     wanted, kept = moves(job), held(job)
-    sources, targets = pairs(job.pipe, wanted, params.templates, params.positions)
+    sources, targets = pairs(job.pipe, wanted, params.templates, params.positions, begin=params.convention == "release")
     preserved, _ = pairs(job.pipe, {phrase: phrase for phrase in kept}, params.templates, params.positions)
     edit = uce(
         sources,
@@ -82,6 +88,7 @@ def run(job: Job) -> Result:
         job.pipe,
         edit,
         params.adapter,
-        f"keys and values of cross-attention, positions: {params.positions}",
+        f"keys and values of cross-attention, positions: {params.positions}"
+        + (", an empty anchor is the begin mark" if params.convention == "release" else ""),
         {"edited": len(wanted), "preserved": len(kept)},
     )
