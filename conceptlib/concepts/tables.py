@@ -36,6 +36,8 @@ GROUP_ROWS = 100
 GROUP_BYTES = 64 << 20
 SHARD_BYTES = 500 << 20
 LABELS = ("object", "colour", "background", "style")
+TEXT, OBJECTS = "text", "objects"
+"""Columns of a published dataset: the caption, by the name that training scripts expect, and the boxes."""
 
 _PART = pa.struct([("kind", pa.string()), ("text", pa.string()), ("quad", pa.list_(pa.float32(), 8))])
 _SHARD = re.compile(r"^(?P<split>[a-z][a-z0-9_]*)-(?P<index>\d{5})-of-(?P<total>\d{5})\.parquet$")
@@ -262,7 +264,7 @@ class Table:
         Args:
             split: one split; None for all.
             columns: only these (leave out `image` where no pixels are needed: it is most of the file). A column that
-                the table does not have reads as None.
+                the table does not have reads as None. The `text` of a published dataset reads as `caption`.
 
         Raises:
             ConceptlibError: no such split; a shard cannot be read.
@@ -274,12 +276,17 @@ class Table:
     def shard_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """The rows of one file; see `rows`."""
         with _open(path) as file:
-            known = None if columns is None else [c for c in columns if c in file.schema_arrow.names]
+            names = file.schema_arrow.names
+            ours = {name: name for name in names}
+            if "image" in names and TEXT in names and "caption" not in names:  # published, or exported as Parquet
+                ours[TEXT] = "caption"
+                ours.pop(OBJECTS, None)  # the boxes are an annotation set's
+            known = [name for name, own in ours.items() if columns is None or own in columns]
             blank = {} if columns is None else dict.fromkeys(columns)
             try:
                 for group in range(file.num_row_groups):
                     for row in file.read_row_group(group, columns=known).to_pylist():
-                        yield {**blank, **row}
+                        yield {**blank, **{ours[name]: value for name, value in row.items()}}
             except (pa.ArrowException, OSError) as error:
                 raise _damaged(path, error) from error
 

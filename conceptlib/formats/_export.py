@@ -92,7 +92,7 @@ def export_dataset(
     if split is not None:
         table.shards(split)  # raises for one that is not there
     splits = tuple(table.splits) if split is None else (split,)
-    names = _categories(pictures, boxes, splits, categories)
+    names = categories_of(pictures, boxes, categories)
     request = digest([conceptlib.__version__, format, pictures.id, boxes and boxes.id, splits, names])
     folder = _folder(to)
     restore_folder(folder)
@@ -170,10 +170,10 @@ def _annotation_set(ref: str | Path | Artifact, store: Store) -> Artifact | None
         return None
 
 
-def _categories(
-    pictures: Artifact, boxes: Artifact | None, splits: Sequence[str], wanted: Sequence[str] | None
-) -> tuple[str, ...]:
-    """The concepts in the order of their ids. It does not depend on the split, so that parts fit together."""
+def categories_of(pictures: Artifact, boxes: Artifact | None, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The concepts in the order of their ids: those `wanted`, else the dataset's, then others of the boxes by name. It
+    does not depend on the split, so that parts fit together. Raises UsageError, ConceptlibError for names that cannot
+    be used."""
     if wanted is not None:
         if len(set(wanted)) != len(wanted) or not all(name.strip() for name in wanted):
             raise UsageError(f"categories must be different names: {', '.join(wanted)}")

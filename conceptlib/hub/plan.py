@@ -26,7 +26,8 @@ FORMAT = 1
 class PlannedFile:
     """One file of a publication. Its bytes are in `data`, or in the file `source`, which is only read.
 
-    path: relative POSIX path in the publication. size: bytes. sha256: 64 hex digits.
+    path: relative POSIX path in the publication. size: bytes. sha256: 64 hex digits. keep: what must live as long as
+    this does, such as the temporary folder in which `source` lies.
     """
 
     path: str
@@ -34,14 +35,15 @@ class PlannedFile:
     sha256: str
     source: Path | None = field(default=None, repr=False)
     data: bytes | None = field(default=None, repr=False)
+    keep: object = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_bytes(cls, path: str, data: bytes) -> PlannedFile:
         return cls(path, len(data), sha256_bytes(data), data=data)
 
     @classmethod
-    def from_file(cls, path: str, source: Path) -> PlannedFile:
-        return cls(path, source.stat().st_size, sha256_file(source), source=source)
+    def from_file(cls, path: str, source: Path, keep: object = None) -> PlannedFile:
+        return cls(path, source.stat().st_size, sha256_file(source), source=source, keep=keep)
 
     def read(self) -> bytes:
         """All bytes: for small files."""
@@ -153,6 +155,8 @@ def manifest_file(artifact: Artifact, files: Mapping[str, PlannedFile]) -> Plann
     manifest = without_local_paths(artifact.manifest.model_dump(mode="json"))
     own = [entry for entry in manifest["files"] if entry["path"] in files]
     manifest["files"] = [entry | files[entry["path"]].as_dict() for entry in own]
+    if manifest["files"] != own:
+        manifest["content_from"] = "producer"  # the id is no longer that of these files
     manifest["publication"] = {"format": FORMAT, "files": {path: files[path].sha256 for path in sorted(files)}}
     text = json.dumps(manifest, indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n"
     return PlannedFile.from_bytes(MANIFEST, text.encode())

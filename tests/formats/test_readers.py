@@ -201,7 +201,11 @@ def test_captions_and_columns_reach_the_hub_formats(
     assert "value of objects" in made.notes[0]
     plain = export_dataset(pictures, "parquet", "b", split="test", store=store)
     table = readers.load_hub(plain.path, tmp_path / "2")["test"]
-    assert table["caption"] == [row["caption"] for row in rows[4:]]
+    assert table["text"] == [row["caption"] for row in rows[4:]] and table.column_names[:3] == [
+        "image",
+        "text",
+        "objects",
+    ]
     assert table.features["objects"]["category"].feature.names == ["qr-code", "watermark"]
     web = readers.web_samples(export_dataset(pictures, "webdataset", "c", store=store).path)
     assert [one["__key__"] for one in web] == [*mixed.NAMES[4:], *mixed.NAMES[:4]]  # test-*.tar, then train-*.tar

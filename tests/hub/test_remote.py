@@ -43,7 +43,7 @@ def test_published_files_are_the_planned_ones(hub: LoopHub, dataset: Artifact, s
     assert repo.tags == {f"v-{dataset.id}": result.revision}
     assert repo.branches["main"] == result.revision
     assert folder_state(dataset.path) == before
-    assert {stage for stage, _, _ in seen} == {"upload", "read back"}
+    assert {stage for stage, _, _ in seen} == {"look for secrets", "upload", "read back"}
     assert seen[-1][1] == seen[-1][2] == len(result.files)
 
 

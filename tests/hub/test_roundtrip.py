@@ -70,6 +70,7 @@ def test_loaded_as_the_cards_say(
     assert found["captions"] == [f"picture {row}" for row in rows]
     assert found["pixels"] == [list(picture(row).getpixel((3, 5))) for row in rows]
     assert found["ids"][0] == found["ids"][1]
+    assert found["objects"] == [[], [], [0], [0]]
     assert found["labels"] == [[], [], ["qr-code"], ["qr-code"]]
     assert found["boxes"][2] == [[1.0, 2.0, 9.0, 10.0]]
     assert found["image"] == [32, 32]

@@ -147,5 +147,5 @@ def test_a_dataset_with_a_token_in_a_caption_is_not_published(
     for target in ("org/name", tmp_path / "out"):
         with pytest.raises(ConceptlibError, match="nothing was sent") as caught:
             publish("x", target, store=store, dry_run=dry_run)
-        assert "column caption" in caught.value.where and TOKEN not in str(caught.value)
+        assert "column text" in caught.value.where and TOKEN not in str(caught.value)
     assert hub.writes == [] and not (tmp_path / "out").exists()

@@ -34,7 +34,8 @@ def main(dataset: str, checkpoint: str, lora: str) -> None:
     tokenizer, table = adapted["pipe"].tokenizer, adapted["pipe"].text_encoder.get_input_embeddings().weight
     report = {
         "status": [one.status for one in published],
-        "captions": pictures["caption"][:],
+        "captions": pictures["text"][:],
+        "objects": [row["category"] for row in pictures["objects"][:]],
         "pixels": [list(picture.getpixel((3, 5))) for picture in pictures["image"]],
         "ids": [pictures["image_id"][:], boxes["image_id"][:]],
         "labels": boxes["labels"][:],

@@ -1,5 +1,9 @@
-"""A dataset as a dataset repository: `load_dataset("org/name")` gives the pictures, `load_dataset("org/name",
-"truth")` their boxes. One of prompts has its own card (`hub/prompt_card.py`).
+"""A dataset as a dataset repository: `load_dataset("org/name")` gives the pictures with captions and boxes, as the
+Hub's viewer shows them and training scripts read them; `load_dataset("org/name", "truth")` all that is known of the
+boxes. One of prompts has its own card (`hub/prompt_card.py`).
+
+The Hub describes every dataset in Croissant by itself, from the Parquet files. `croissant.json` says the same in the
+publication, with the files' hashes, so that a folder or a mirror has it too.
 """
 
 from __future__ import annotations
@@ -10,9 +14,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import pyarrow as pa
+
 from conceptlib.concepts.prompts.table import PromptTable, is_prompts
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.hub import cards, prompt_card
+from conceptlib.hub.croissant import croissant
+from conceptlib.hub.joined import Joined
 from conceptlib.hub.plan import CardOptions, Contents, PlannedFile, artifact_files
 from conceptlib.store import Artifact, Store
 
@@ -21,9 +29,10 @@ REPO_TYPE = "dataset"
 _TRUTH = "truth"
 _HUB_SOURCE = re.compile(r"(?!\.)[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 _COLUMNS = {
-    "image_id": "unique id of the row; joins the annotations",
     "image": "the encoded picture",
-    "caption": "what the picture shows; it never mentions the concept",
+    "text": "the caption: what the picture shows; it never mentions the concept",
+    "objects": "where the concept is: `bbox` [x, y, width, height] in pixels, `category`, `score`; empty for none",
+    "image_id": "unique id of the row; joins the annotations",
     "image_sha256": "sha256 of the encoded bytes",
     "width": "pixels",
     "height": "pixels",
@@ -56,6 +65,14 @@ class Config:
             rows.append({"name": split, "num_bytes": size, "num_examples": sum(footer.num_rows for footer in footers)})
         return rows
 
+    @property
+    def split_names(self) -> list[str]:
+        return self.table.splits
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.table.schema
+
     def data_files(self) -> dict[str, Any]:
         files = [{"split": split, "path": f"{self.folder}/{split}-*.parquet"} for split in self.table.splits]
         return {"config_name": self.name, **({"default": True} if self.name == "default" else {}), "data_files": files}
@@ -78,27 +95,29 @@ class Config:
 
 def contents(artifact: Artifact, store: Store, card: CardOptions) -> Contents:
     """The shards, those of the exact annotations, and the card. What is unsafe is gated."""
-    files = artifact_files(artifact, _is_shard)
     concepts = artifact.info.get("concepts") or cards.find_concepts(artifact.lock)
     unsafe = bool(artifact.info.get("unsafe")) or cards.is_unsafe(concepts)
     if is_prompts(artifact):
         license = card.license or artifact.info.get("license")
         tags = cards.concept_tags(concepts, unsafe=unsafe)
         config = Config("default", "data", PromptTable(artifact))
+        files = artifact_files(artifact, _is_shard)
         text = prompt_card.card(artifact, store, target=card.target, license=license, config=config, tags=tags)
         return Contents(text, tuple(files), cards.license_note(license), unsafe=unsafe)
-    configs = [Config("default", "data", ImageTable(artifact))]
     annotated = store.list(kind="annotations", name=_TRUTH, parent=artifact.id)
     truth = annotated[-1] if annotated else None
+    joined = Joined(artifact, truth)
+    files = [PlannedFile.from_file(path, joined.path / path, keep=joined) for path in joined.files]
+    configs = [Config("default", "data", ImageTable(joined.path))]
     if truth is not None:
         folder = f"annotations/{_TRUTH}"
         configs.append(Config(_TRUTH, folder, AnnotationTable(truth)))
         for file in artifact_files(truth, _is_shard):
             # Without its own data/: the publication's data/ is the dataset's.
-            files.append(
-                PlannedFile(f"{folder}/{PurePosixPath(file.path).name}", file.size, file.sha256, source=file.source)
-            )
+            path = f"{folder}/{PurePosixPath(file.path).name}"
+            files.append(PlannedFile(path, file.size, file.sha256, source=file.source))
     license = card.license or artifact.info.get("license") or ("apache-2.0" if _source(artifact) == "world" else None)
+    files.append(croissant(artifact, _about(artifact), license, card.target, configs))
     text = _card(artifact, store, configs, card.target, license)
     return Contents(text, tuple(files), cards.license_note(license), unsafe=unsafe)
 
@@ -136,13 +155,9 @@ def _card(artifact: Artifact, store: Store, configs: Sequence[Config], target: s
         dataset_info=[config.info() for config in configs],
     )
     what = cards.phrases(concepts)
-    purpose = (
-        f" Some of them show something that no caption mentions: {what}. They serve to teach a text-to-image model not "
-        "to draw it, and to measure how often it does."
-    )
     sections = [
         f"# {artifact.name}",
-        f"Captioned pictures, built with conceptlib.{purpose if what else ''}",
+        _about(artifact),
         _usage(artifact, target, truth is not None),
         _tables(images, truth),
         cards.lock_section(artifact),
@@ -152,12 +167,22 @@ def _card(artifact: Artifact, store: Store, configs: Sequence[Config], target: s
     return cards.render(data, sections)
 
 
+def _about(artifact: Artifact) -> str:
+    what = cards.phrases(cards.find_concepts(artifact.lock))
+    purpose = (
+        f" Some of them show something that no caption mentions: {what}. They serve to teach a text-to-image model not "
+        "to draw it, and to measure how often it does."
+    )
+    return f"Captioned pictures, built with conceptlib.{purpose if what else ''}"
+
+
 def _usage(artifact: Artifact, target: str, truth: bool) -> str:
     lines = ["from datasets import load_dataset", "", f'pictures = load_dataset("{target}", split="train")']
     if truth:
         lines.append(f'boxes = load_dataset("{target}", "{_TRUTH}", split="train")   # the same rows in the same order')
     code = "\n".join(lines)
-    return f"## Use it\n\n{cards.fenced(code, 'python')}\n\nThe id of this version is `{artifact.id}`."
+    note = "diffusers' training scripts read `image` and `text` as they are: `--dataset_name " + target + "`."
+    return f"## Use it\n\n{cards.fenced(code, 'python')}\n\n{note} The id of this version is `{artifact.id}`."
 
 
 def _tables(images: Config, truth: Config | None) -> str:
