@@ -25,6 +25,7 @@ from conceptlib.store.hashing import digest
 
 UNMATCHED, REJECTS = "unmatched.jsonl", "rejects.jsonl"
 STRANGERS = "of pictures that the dataset lacks"
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _COLUMNS = ("image_id", "image_sha256", "width", "height")
 _SEVERAL = -1
 
@@ -75,6 +76,8 @@ def import_annotations(
     path = Path(source).expanduser()
     if not path.exists():
         raise NotFound("there is no such file or folder", where=path)
+    if path.suffix.lower() in _ARCHIVES:
+        raise UsageError("an archive is not read", where=path, hint="unpack it, and give the folder")
     pictures = pictures_of(dataset, store)
     report = Report()
     entries = _sound(module.read(path, report), report)

@@ -2,6 +2,7 @@
 
 While it is written it is called `.NAME.conceptlib-PID-XXXX.tmp`, and its writer holds a lock on it. A folder of that
 kind that nobody holds was left by a process that died, and the next run that writes to the same target removes it.
+Temporary folders of the size of a dataset are held and removed in the same way.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,21 +99,48 @@ def _check(folder: Path) -> None:
     )
 
 
+def scratch_folder(owner: object, prefix: str) -> Path:
+    """A new folder in `TMPDIR` that is removed with `owner`, at the latest when Python ends.
+
+    Those that killed processes left there under the same prefix are removed first.
+    """
+    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*{TMP_SUFFIX}"):
+        if path.is_dir() and not path.is_symlink():
+            _remove_if_left(path)
+    path, handle = _held(lambda: Path(tempfile.mkdtemp(prefix=prefix, suffix=TMP_SUFFIX)))
+    weakref.finalize(owner, _let_go, path, handle)
+    return path
+
+
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        staging = folder.with_name(f"{_prefix(folder)}-{os.getpid()}-{uuid.uuid4().hex[:4]}{TMP_SUFFIX}")
-        staging.mkdir()
-        handle = _lock(staging, wait=True)
-        if staging.is_dir():  # else another run took it for left before it was locked
-            break
-        _unlock(handle)
+
+    def make() -> Path:
+        path = folder.with_name(f"{_prefix(folder)}-{os.getpid()}-{uuid.uuid4().hex[:4]}{TMP_SUFFIX}")
+        path.mkdir()
+        return path
+
+    staging, handle = _held(make)
     try:
         yield staging
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        _let_go(staging, handle)
+
+
+def _held(make: Callable[[], Path]) -> tuple[Path, int | None]:
+    """A new folder and the handle that locks it."""
+    while True:
+        path = make()
+        handle = _lock(path, wait=True)
+        if path.is_dir():  # else another run took it for left before it was locked
+            return path, handle
         _unlock(handle)
+
+
+def _let_go(path: Path, handle: int | None) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    _unlock(handle)
 
 
 def _remove_if_left(path: Path) -> bool:
@@ -119,8 +149,7 @@ def _remove_if_left(path: Path) -> bool:
         if time.time() - path.stat().st_mtime > _OLD:
             shutil.rmtree(path, ignore_errors=True)
     elif (handle := _lock(path, wait=False)) is not None:
-        shutil.rmtree(path, ignore_errors=True)
-        _unlock(handle)
+        _let_go(path, handle)
     return not path.exists()
 
 

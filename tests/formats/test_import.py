@@ -321,6 +321,9 @@ def test_what_cannot_be_imported(store: Store, pictures: Artifact) -> None:
         import_annotations(".", "parquet", pictures, store=store)
     with pytest.raises(NotFound, match="no such file"):
         import_annotations("nowhere", "coco", pictures, store=store)
+    Path("export.zip").write_bytes(b"PK")
+    with pytest.raises(UsageError, match=r"an archive is not read.*unpack it"):
+        import_annotations("export.zip", "yolo", pictures, store=store)
     Path("empty").mkdir()
     for form, message in (("coco", "no COCO annotations"), ("voc", "no VOC annotations"), ("yolo", "no names")):
         with pytest.raises(ConceptlibError, match=message):

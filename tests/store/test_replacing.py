@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.store.replacing import replacing_folder, restore_folder
+from conceptlib.store.replacing import replacing_folder, restore_folder, scratch_folder
+
+SCRATCH = """
+import sys, tempfile, time
+from conceptlib.store.replacing import scratch_folder
+class Owner: pass
+owner = Owner()
+print(scratch_folder(owner, "scratch-"), flush=True)
+time.sleep(60)
+"""
 
 WRITER = """
 import sys, time
@@ -59,6 +70,34 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(plac
     restore_folder(folder)
     assert names(folder.parent) == [".other.conceptlib-1.tmp", ".out.conceptlib-notes", "out"]
     assert (folder / "file").read_text() == "first"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="without flock only the age of a folder tells")
+def test_scratch_folders_go_with_their_owner_and_those_of_the_dead_with_the_next(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Owner:
+        pass
+
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    environment = {**os.environ, "TMPDIR": str(place)}
+    command = [sys.executable, "-c", SCRATCH]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as other:
+        assert other.stdout is not None
+        theirs = Path(other.stdout.readline().strip())
+        owner = Owner()
+        mine = scratch_folder(owner, "scratch-")
+        assert theirs.is_dir() and mine.is_dir() and theirs != mine
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    assert theirs.is_dir()
+    del owner
+    gc.collect()
+    assert names(place) == [theirs.name]
+    (place / "scratch-notes").mkdir()
+    owner = Owner()
+    new = scratch_folder(owner, "scratch-").name
+    assert names(place) == sorted(["scratch-notes", new])
 
 
 @pytest.mark.parametrize("replaced", [True, False], ids=["after the renames", "between them"])
