@@ -41,11 +41,13 @@ _PARTS = "parts"
 _PATHS = ("source", "fonts", "missing_captions", "file")
 """Parameters that may be paths."""
 _HINTS = {  # of reasons for which no picture can be used
-    "bad-caption": "say in which encoding the captions are: encoding=cp1252, or correct them",
-    "bad-row": "correct the metadata's lines; rejects name them",
+    "bad-caption": "a caption is text: correct those that are none, or say another caption_column=",
+    "bad-row": "correct the metadata's lines",
     "missing-file": "names in metadata are relative to its own folder, paths in tables to the table's",
     "no-caption": "write metadata.jsonl or NAME.txt files, or say missing_captions=keep, or =MODEL for one that writes "
     "them; in a tar a caption lies beside its picture: sort it by name",
+    "no-split": "splits=hash takes all pictures",
+    "refused": "only files inside the source are read: copy them into it, or give a folder that holds them all",
 }
 
 
@@ -278,5 +280,13 @@ class _Build:
         return ConceptlibError(
             f"no picture of the source can be used ({reasons or 'it is empty'})",
             where=f"{first.get('image_id', '')}: {first.get('detail', '')}" if first else self.spec.name,
-            hint=next((hint for reason, hint in _HINTS.items() if reason in rejects), "look at the source's files"),
+            hint=_hint(rejects, str(first.get("detail", ""))),
         )
+
+
+def _hint(rejects: dict[str, int], first: str) -> str:
+    """What to do where no picture can be used: about the most frequent reason."""
+    reason = max(rejects, key=lambda name: rejects[name], default="")
+    if reason == "bad-caption" and "encoding=" in first:
+        return "say in which encoding the captions are, encoding=cp1252 for instance, or save them as UTF-8"
+    return _HINTS.get(reason, "look at the source's files")

@@ -173,6 +173,22 @@ def test_paths_relative_to_the_folder_or_to_the_table(tmp_path: Path) -> None:
     assert open_source(str(tmp_path)).lock() != before
 
 
+def test_hints_say_what_helps(tmp_path: Path) -> None:
+    def build_of(members: dict[str, bytes | str], *more: str) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        write(folder, members)
+        with pytest.raises(ConceptlibError) as caught:
+            conceptlib.build("icd-qr", overrides=[f"source={folder}", "resolution=64", *more], workers=1)
+        return str(caught.value)
+
+    assert "a zip is a source by itself" in build_of({"a.zip": b"x"})
+    assert "a caption is text" in build_of({"a.png": picture(), "metadata.jsonl": '{"file_name": "a.png", "text": 3}'})
+    named = {"t/metadata.csv": "file_name,text\nt/a.png,x\n", "t/a.png": picture()}
+    assert "relative to its own folder" in build_of(named)
+    assert "splits=hash" in build_of({"a.png": picture(), "a.txt": "x"}, "splits=keep")
+
+
 # Splits
 
 
