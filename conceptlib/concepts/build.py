@@ -22,6 +22,7 @@ from typing import Any
 
 from conceptlib.concepts.blocks import BlockWork, block_tasks
 from conceptlib.concepts.builders import Job, Progress, RowsJob
+from conceptlib.concepts.duplicates import VERSION as COPIES
 from conceptlib.concepts.prompts.subset import build_subset, find_base, subset_ref
 from conceptlib.concepts.prompts.table import is_prompts
 from conceptlib.concepts.reuse import Earlier, Recorded, find_earlier, recipe_digest
@@ -101,6 +102,8 @@ def build(
     job = _prepare(spec, source)
     lock: dict[str, Any] = {"spec": portable(spec.resolved(), _PATHS), "source": job.source.lock(), "builder": job.lock}
     lock |= BUILDERS.version_lock(spec.builder)
+    if isinstance(job, Job) and job.duplicates != "off":
+        lock["copies"] = COPIES
     with store.draft("dataset", spec.name, lock=lock, parents={}) as draft:
         if isinstance(job, RowsJob):
             return draft.done or job.fill(draft, progress)

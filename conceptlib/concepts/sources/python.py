@@ -86,7 +86,7 @@ class IterableSource:
             start += row["length"]
             if row["reason"] is not None:
                 data = Reject(row["reason"], row["detail"])
-            hashes = Hashes(row["exact"], row["near"]) if row["exact"] is not None else None
+            hashes = Hashes(row["exact"], row["near"], row["sketch"]) if row["exact"] is not None else None
             split = split_of(row["image_id"], self.test_share)
             item = Item(row["image_id"], split, data, sha256=row["image_sha256"], hashes=hashes)
             yield captioned(item, partial(row.get, "caption"), self.missing_captions)
@@ -98,7 +98,7 @@ class IterableSource:
 
         texts = dict.fromkeys(("image_id", "caption", "image_sha256", "reason", "detail", "mode"), pa.string())
         numbers = {"length": pa.int64(), "width": pa.int32(), "height": pa.int32()}
-        schema = pa.schema({**texts, **numbers, "exact": pa.uint64(), "near": pa.uint64()})
+        schema = pa.schema({**texts, **numbers, "exact": pa.uint64(), "near": pa.uint64(), "sketch": pa.binary()})
         running, seen = "", set[bytes]()
         with ShardWriter(self._rows, schema) as shard, self._pictures.open("wb", buffering=0) as pictures:
             for number, given in enumerate(rows):
