@@ -3,8 +3,7 @@
     python benchmarks/copies.py --photos DIR         # prints a table, and what the search costs a picture
 
 Each photograph is changed in each way, and all are searched together with the originals and with six parts of each
-that do not overlap. A copy is found if it is in its original's group. Photographs of DIR that are alike already are left
-out.
+that do not overlap. A copy is found if it is in its original's group. Photographs that are alike already are left out.
 """
 
 from __future__ import annotations
