@@ -39,7 +39,7 @@ from conceptlib.store.files import atomic_path, atomic_write
 from conceptlib.store.hashing import digest
 
 _PARTS = "parts"
-_PATHS = ("source", "fonts", "missing_captions", "file")
+_PATHS = ("source", "fonts", "missing_captions", "file", "exclude")
 """Parameters that may be paths."""
 _HINTS = {  # of reasons for which no picture can be used
     "bad-caption": "a caption is text: correct those that are none, or say another caption_column=",
@@ -99,7 +99,7 @@ def build(
         if not isinstance(loaded, DatasetSpec):
             raise TypeError(f"a dataset spec expected, not {type(loaded).__name__}")
         spec = loaded
-    job = _prepare(spec, source)
+    job = _prepare(spec, source, store)
     lock: dict[str, Any] = {"spec": portable(spec.resolved(), _PATHS), "source": job.source.lock(), "builder": job.lock}
     lock |= BUILDERS.version_lock(spec.builder)
     if isinstance(job, Job) and job.duplicates != "off":
@@ -148,12 +148,14 @@ def summary(artifact: Artifact, store: Store | None = None) -> dict[str, Any]:
     return {"id": artifact.id, "name": artifact.name, **told, **truth, "path": artifact.path}
 
 
-def _prepare(spec: DatasetSpec, source: Iterable[Any] | None) -> Job | RowsJob:
+def _prepare(spec: DatasetSpec, source: Iterable[Any] | None, store: Store) -> Job | RowsJob:
     prepare = BUILDERS.get(spec.builder).prepare
+    known = inspect.signature(prepare).parameters
+    given: dict[str, Any] = {"store": store} if "store" in known else {}
     if source is None:
-        job: Job | RowsJob = prepare(spec)
-    elif "source" in inspect.signature(prepare).parameters:
-        job = prepare(spec, source=source)
+        job: Job | RowsJob = prepare(spec, **given)
+    elif "source" in known:
+        job = prepare(spec, source=source, **given)
     else:
         raise ConceptlibError(
             f"the builder {spec.builder} takes no rows from Python", where="source", hint="leave `source` out"
