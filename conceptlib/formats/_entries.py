@@ -20,7 +20,7 @@ _LARGEST = 1e6
 _LONGEST_LABEL = 200
 _ROBOFLOW = re.compile(r"(?P<stem>.+)_(?:jpe?g|png|webp|bmp|tiff?)\.rf\.[0-9A-Za-z]{16,}")
 
-OUTLINES = "outlines, of which the box around them is kept"
+OUTLINES = "objects with an outline, of which the box around it is kept"
 """What `Report.reduce` counts polygons, masks and ellipses as."""
 
 _repr = Repr()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from xml.etree.ElementTree import Element, TreeBuilder
 
 from conceptlib.formats._entries import Report
+
+T = TypeVar("T")
 
 MAX_TEXT = 64 << 20
 """Bytes of the annotations of a single picture, or of a list of names."""
@@ -125,6 +127,37 @@ def _parsed(file: IO[bytes]) -> tuple[Element, dict[Element, int]]:
     while chunk := file.read(1 << 16):
         parser.feed(chunk)
     return parser.close(), lines
+
+
+class OtherKind(ValueError):
+    """A sound file, but none of the format."""
+
+
+def documents(
+    files: Iterable[tuple[Path, str]], load: Callable[[Path], T], report: Report
+) -> Iterator[tuple[Path, str, T]]:
+    """Every file with its name in messages and what `load` makes of it.
+
+    What `load` cannot read (ValueError) is a reject. So is a file of another kind, unless there are some of this kind:
+    beside those it is left out with a note.
+    """
+    others: list[tuple[str, str]] = []
+    any_good = False
+    for path, file in files:
+        try:
+            loaded = load(path)
+        except OtherKind as error:
+            others.append((file, str(error)))
+            continue
+        except ValueError as error:
+            report.file(file, str(error))
+            continue
+        any_good = True
+        yield path, file, loaded
+    if any_good and others:
+        report.notes.append(f"left out, since they are no annotations: {', '.join(file for file, _ in others)}")
+    for file, reason in () if any_good else others:
+        report.file(file, reason)
 
 
 def files_of(source: Path, suffix: str, report: Report) -> Iterator[tuple[Path, str]]:

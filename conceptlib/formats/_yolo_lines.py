@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from conceptlib.formats._entries import OUTLINES, Box, Report, Where, around, number, shown, sized
 
-KEYPOINTS = "keypoints, whose box is kept"
+KEYPOINTS = "objects with keypoints, of which the box is kept"
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from conceptlib.formats._entries import (
     shown,
     sized,
 )
-from conceptlib.formats._files import called, listed, read_json
+from conceptlib.formats._files import OtherKind, called, documents, listed, read_json
 from conceptlib.formats._job import Job, Sample, short, xywh
 
 ANNOTATIONS = "needed"
@@ -115,22 +115,21 @@ def read(source: Path, report: Report) -> Iterator[Entry]:
 
     Memory: the file's. Raises ConceptlibError where there is no such file.
     """
-    if not source.is_dir():
-        yield from _pictures(source, called(source, source), "", report)
-        return
-    files = _ground_truth(source, report)
+    files = _ground_truth(source, report) if source.is_dir() else [source]
     if not files and not report.rejects:
         raise ConceptlibError("no COCO annotations (*.json)", where=source, hint="give the JSON file itself")
-    for path in files:
+    for path, file, data in documents([(path, called(path, source)) for path in files], _load, report):
         # Splits may call different pictures by one name: the folder's goes in front, unless it is not the pictures'.
-        folder = "" if path.parent in (source, source / "annotations") else path.parent.relative_to(source).as_posix()
-        yield from _pictures(path, called(path, source), folder, report)
+        inside = path.parent not in (source, source / "annotations", source.parent)
+        yield from _entries(file, path.parent.relative_to(source).as_posix() if inside else "", data, report)
 
 
 def _ground_truth(source: Path, report: Report) -> list[Path]:
-    """The JSON files of a folder that hold boxes: those nearest to its top, and of these `instances_*.json` alone where
-    there are some; what is passed over is noted."""
+    """The JSON files of a folder that hold boxes: Roboflow's, else those nearest to its top, and of these
+    `instances_*.json` alone where there are some; what is passed over is noted."""
     found = listed(source, ".json", report)
+    if roboflow := [path for path in found if path.name == "_annotations.coco.json"]:
+        return roboflow
     places = (source / "annotations", source)
     files = next((some for place in places if (some := [path for path in found if path.parent == place])), found)
     instances = [path for path in files if path.name.startswith("instances_")]
@@ -139,20 +138,17 @@ def _ground_truth(source: Path, report: Report) -> list[Path]:
     return instances or files
 
 
-def _pictures(path: Path, file: str, folder: str, report: Report) -> Iterator[Entry]:
-    try:
-        data = read_json(path)
-        if isinstance(data, list):
-            raise ValueError("a list is no COCO ground truth; results have no pictures: give the instances file")
-        if not isinstance(data, dict) or not set(_PARTS) <= data.keys():
-            raise ValueError(f"no COCO ground truth: there must be `images`, `annotations` and `categories`{_is(data)}")
-        for key in _PARTS:
-            if not isinstance(data[key], list):
-                raise ValueError(f"`{key}` must be a list of objects")
-    except ValueError as error:
-        report.file(file, str(error))
-        return
-    yield from _entries(file, folder, data, report)
+def _load(path: Path) -> dict[str, Any]:
+    """A file of ground truth. Raises ValueError, OtherKind."""
+    data = read_json(path)
+    if isinstance(data, list):
+        raise OtherKind("a list is no COCO ground truth; results have no pictures: give the instances file")
+    if not isinstance(data, dict) or not set(_PARTS) <= data.keys():
+        raise OtherKind(f"no COCO ground truth: there must be `images`, `annotations` and `categories`{_is(data)}")
+    for key in _PARTS:
+        if not isinstance(data[key], list):
+            raise ValueError(f"`{key}` must be a list of objects")
+    return data
 
 
 def _is(data: Any) -> str:

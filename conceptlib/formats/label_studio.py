@@ -32,7 +32,7 @@ from conceptlib.formats._entries import (
     sized,
     turned,
 )
-from conceptlib.formats._files import files_of, read_json
+from conceptlib.formats._files import OtherKind, documents, files_of, read_json
 
 _REGIONS = ("rectangle", "polygon", "ellipse")
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?P<name>.+)")
@@ -43,17 +43,18 @@ def read(source: Path, report: Report) -> Iterator[Entry]:
     files = list(files_of(source, ".json", report))
     if not files and not report.rejects:
         raise ConceptlibError("no export of Label Studio (*.json)", where=source, hint="export the project as JSON")
-    for path, file in files:
-        try:
-            data = read_json(path)
-            tasks = data if isinstance(data, list) else [data]
-            if isinstance(data, dict) and not {"annotations", "data", "result"} & data.keys():
-                raise ValueError("is no export of Label Studio: there is no list of tasks")
-        except ValueError as error:
-            report.file(file, str(error))
-            continue
-        for place, task in enumerate(tasks):
+    for _, file, data in documents(files, _load, report):
+        for place, task in enumerate(data if isinstance(data, list) else [data]):
             yield from _entry(task, Where(file, f": task[{place}]" if isinstance(data, list) else ""), report)
+
+
+def _load(path: Path) -> Any:
+    data = read_json(path)
+    if not isinstance(data, list) and not (
+        isinstance(data, dict) and {"annotations", "data", "result"} & data.keys() and "categories" not in data
+    ):
+        raise OtherKind("is no export of Label Studio: there is no list of tasks")
+    return data
 
 
 def _entry(task: Any, where: Where, report: Report) -> Iterator[Entry]:

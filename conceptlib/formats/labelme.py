@@ -27,7 +27,7 @@ from conceptlib.formats._entries import (
     points,
     shown,
 )
-from conceptlib.formats._files import files_of, read_json
+from conceptlib.formats._files import OtherKind, documents, files_of, read_json
 
 _NO_REGIONS = {"point": "points", "points": "points", "line": "lines", "linestrip": "lines"}
 
@@ -37,15 +37,15 @@ def read(source: Path, report: Report) -> Iterator[Entry]:
     files = list(files_of(source, ".json", report))
     if not files and not report.rejects:
         raise ConceptlibError("no files of labelme (*.json)", where=source, hint="give the folder of them")
-    for path, file in files:
-        try:
-            data = read_json(path)
-            if not isinstance(data, dict) or not isinstance(data.get("shapes"), list):
-                raise ValueError("is no file of labelme: there is no list `shapes`")
-        except ValueError as error:
-            report.file(file, str(error))
-            continue
+    for _, file, data in documents(files, _load, report):
         yield from _entry(data, Where(file), report)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    data = read_json(path)
+    if not isinstance(data, dict) or not isinstance(data.get("shapes"), list):
+        raise OtherKind("is no file of labelme: there is no list `shapes`")
+    return data
 
 
 def _entry(data: Mapping[str, Any], where: Where, report: Report) -> Iterator[Entry]:

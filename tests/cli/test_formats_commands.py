@@ -54,7 +54,7 @@ def test_what_is_wrong_is_left_out_on_demand(capsys: pytest.CaptureFixture[str])
     assert main([*command, "--skip-bad"]) == 0
     captured = capsys.readouterr()
     assert "1 of 6 pictures named" in captured.out
-    assert "1 outlines, of which the box around them is kept" in captured.err
+    assert "1 objects with an outline, of which the box around it is kept" in captured.err
     assert "1 files, 1 objects left out because they are wrong" in captured.err
     made = Store().get("yolo", kind="annotations")
     lines = [json.loads(line) for line in (made.path / "rejects.jsonl").read_text().splitlines()]

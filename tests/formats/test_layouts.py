@@ -61,6 +61,7 @@ LAYOUTS: dict[str, tuple[str, Files]] = {
         "coco",
         {
             "README.roboflow.txt": "exported",
+            "info.json": {"version": 1},
             "train/_annotations.coco.json": coco("two.jpg"),
             "valid/_annotations.coco.json": {**coco("x"), "images": [], "annotations": []},
         },
@@ -211,7 +212,7 @@ def test_layouts(name: str, store: Store, pictures: Artifact) -> None:
     assert made.info["rejected"] == {"files": 0, "pictures": 0, "objects": 0}
     notes = "left out beside instances_*.json" in str(made.info["notes"])
     assert notes == (name == "COCO 2017")
-    assert made.info["reduced"] == ({"keypoints, whose box is kept": 1} if name == "poses" else {})
+    assert made.info["reduced"] == ({"objects with keypoints, of which the box is kept": 1} if name == "poses" else {})
 
 
 def test_splits_may_share_names(store: Store, pictures: Artifact) -> None:
@@ -220,6 +221,19 @@ def test_splits_may_share_names(store: Store, pictures: Artifact) -> None:
         import_annotations(write(files), "coco", pictures, store=store)
     made = import_annotations("in", "coco", pictures, skip_bad=True, store=store)
     assert made.info["rejected"] == {"files": 0, "pictures": 1, "objects": 1} and list(found(made)) == ["two"]
+
+
+def test_other_files_beside_are_noted(store: Store, pictures: Artifact) -> None:
+    shapes = {"shapes": [{"label": "text", "shape_type": "rectangle", "points": [[1, 1], [9, 9]]}]}
+    for form, sound in (("coco", {"train.json": coco("two.jpg")}), ("labelme", {"two.json": shapes})):
+        for path in Path().glob("in/*"):
+            path.unlink()
+        made = import_annotations(write({**sound, "classes.json": ["text"]}), form, pictures, store=store)
+        assert list(found(made)) == ["two"]
+        assert made.info["notes"] == ["left out, since they are no annotations: classes.json"]
+        Path("in/classes.json").write_text("{")
+        with pytest.raises(ConceptlibError, match=r"classes.json: not valid JSON"):
+            import_annotations("in", form, pictures, store=store)
 
 
 def test_captions_are_no_boxes(store: Store, pictures: Artifact) -> None:
@@ -247,7 +261,7 @@ def test_poses_are_their_box_or_refused(name: str, store: Store, pictures: Artif
     boxes = found(made)["two"]
     assert np.allclose(boxes.boxes, [wanted], atol=1e-3) and boxes.quads is None
     assert boxes.scores.tolist() == [0.5 if name == "predictions" else 1]
-    assert made.info["reduced"] == {"keypoints, whose box is kept": 1}
+    assert made.info["reduced"] == {"objects with keypoints, of which the box is kept": 1}
     Path("in/data.yaml").write_text("names: [text]")
     with pytest.raises(ConceptlibError, match=r"two.txt:1: .*(kpt_shape|a polygon of \d+ numbers)"):
         import_annotations(source, "yolo", pictures, store=store)
@@ -348,7 +362,7 @@ def test_outlines_are_the_box_around_them(name: str, store: Store, pictures: Art
         source = write({"two.json": {"shapes": [{"label": "text", **shape}]}})
     made = import_annotations(source, name.split()[0], pictures, store=store)
     assert np.allclose(found(made)["two"].boxes, [box], atol=0.01)
-    assert made.info["reduced"] == {"outlines, of which the box around them is kept": 1}
+    assert made.info["reduced"] == {"objects with an outline, of which the box around it is kept": 1}
 
 
 def test_whose_annotation_counts(store: Store, pictures: Artifact) -> None:
