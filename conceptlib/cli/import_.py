@@ -44,7 +44,7 @@ def cli(out: Output, source: str, **given: Any) -> None:
     conceptlib import esd-vangogh.safetensors --method esd --concept "Van Gogh" --base CompVis/stable-diffusion-v1-4
     """
     form, data = given["form"], given["data"]
-    flags = {"allow_missing": given["allow_missing"], "skip_bad": given["skip_bad"]}
+    flags: dict[str, Any] = {"allow_missing": given["allow_missing"], "skip_bad": given["skip_bad"]}
     method, concepts, base = given["method"], given["concepts"], given["base"]
     if (form or data or any(flags.values())) and (method or concepts or base):
         raise UsageError("annotations or a checkpoint?", hint="--format and --data, or --method, --concept and --base")
@@ -60,7 +60,7 @@ def cli(out: Output, source: str, **given: Any) -> None:
 
 
 def _import_annotations(
-    out: Output, source: str, form: str, data: str, name: str | None, flags: dict[str, bool]
+    out: Output, source: str, form: str, data: str, name: str | None, flags: dict[str, Any]
 ) -> None:
     from conceptlib.formats import import_annotations
 

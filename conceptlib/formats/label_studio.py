@@ -200,7 +200,8 @@ def _box(kind: str, item: Mapping[str, Any], label: str, where: Where, report: R
 
 def _keys(task: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the picture: of the upload, and of what the task's data points to."""
-    data = task.get("data") if isinstance(task.get("data"), dict) else task
+    inner = task.get("data")
+    data = inner if isinstance(inner, dict) else task
     texts = [data.get("image"), data.get("img"), data.get("ocr"), *data.values()]
     names = [_path(text) for text in texts if isinstance(text, str)]
     named = [name for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES][:1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -321,7 +321,7 @@ def test_lists_of_classes_that_differ(store: Store, pictures: Artifact) -> None:
         import_annotations(source, "yolo", pictures, store=store)
 
 
-def corners(box: list[float], degrees: float, about: tuple[float, float]) -> np.ndarray:
+def corners(box: Sequence[float], degrees: float, about: tuple[float, float]) -> np.ndarray:
     """By a rotation matrix, y downwards."""
     turn = np.array([[math.cos(math.radians(degrees)), -math.sin(math.radians(degrees))],
                      [math.sin(math.radians(degrees)), math.cos(math.radians(degrees))]])  # fmt: skip
@@ -343,7 +343,7 @@ def test_turned_shapes_keep_their_corners(store: Store, pictures: Artifact) -> N
     assert quads is not None and np.allclose(quads[0], corners(box, 30, (100, 100)), atol=0.01)  # about its corner
 
 
-SHAPES = {
+SHAPES: dict[str, tuple[Any, list[int]]] = {
     "cvat": ('<ellipse label="text" cx="150" cy="125" rx="50" ry="25"/>', [100, 100, 200, 150]),
     "cvat turned": ('<ellipse label="text" cx="150" cy="125" rx="50" ry="25" rotation="90"/>', [125, 75, 175, 175]),
     "cvat mask": ('<mask label="text" rle="1,2" left="100" top="100" width="100" height="50"/>', [100, 100, 200, 150]),
