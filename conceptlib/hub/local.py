@@ -7,6 +7,7 @@ from typing import Literal
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.hub.plan import MANIFEST, Plan, published_files
+from conceptlib.store.files import fsync
 from conceptlib.store.hashing import sha256_file
 from conceptlib.store.replacing import replacing_folder, restore_folder
 
@@ -34,6 +35,7 @@ def _copy(plan: Plan, staging: Path) -> None:
     for file in plan.files:
         target = staging / file.path
         file.write(target, link=False)
+        fsync(target)
         if sha256_file(target) != file.sha256:
             raise ConceptlibError(
                 "the copy differs from what was copied",
@@ -41,6 +43,8 @@ def _copy(plan: Plan, staging: Path) -> None:
                 hint="the artifact changed meanwhile or the disk is failing: `conceptlib verify`, then the same "
                 "command again",
             )
+    for folder in sorted({path.parent for path in staging.rglob("*")}):
+        fsync(folder)
 
 
 def _check(plan: Plan, folder: Path) -> bool:

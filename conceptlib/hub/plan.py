@@ -15,6 +15,8 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.hub.privacy import without_local_paths
 from conceptlib.store import Artifact
 from conceptlib.store.hashing import sha256_bytes, sha256_file
+from conceptlib.store.jsonfile import loads
+from conceptlib.store.names import check_path
 
 ProgressFn = Callable[[str, int, int], None]
 
@@ -36,6 +38,10 @@ class PlannedFile:
     source: Path | None = field(default=None, repr=False)
     data: bytes | None = field(default=None, repr=False)
     keep: object = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.path != MANIFEST:
+            _refuse_path(self.path)
 
     @classmethod
     def from_bytes(cls, path: str, data: bytes) -> PlannedFile:
@@ -162,11 +168,19 @@ def manifest_file(artifact: Artifact, files: Mapping[str, PlannedFile]) -> Plann
     return PlannedFile.from_bytes(MANIFEST, text.encode())
 
 
+def _refuse_path(path: str) -> None:
+    try:
+        check_path(path)
+    except ValueError as error:
+        raise ConceptlibError(f"this cannot be published: {error}", hint="`conceptlib verify` the artifact") from error
+
+
 def published_files(data: bytes) -> tuple[str, str, dict[str, str]] | None:
     """(kind, name, {path: sha256}) of an earlier publication's `manifest.json`; None if this is none."""
     try:
-        manifest = json.loads(data)
+        manifest = loads(data)
         files = manifest["publication"]["files"]
-        return str(manifest["kind"]), str(manifest["name"]), {str(path): str(digest) for path, digest in files.items()}
+        digests = {check_path(str(path)): str(digest) for path, digest in files.items()}
+        return str(manifest["kind"]), str(manifest["name"]), digests
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from conceptlib.errors import NotFound, UsageError
@@ -94,19 +94,30 @@ def make_plan(
     )
 
 
-def _find(store: Store, ref: str | os.PathLike[str] | Artifact) -> Artifact:
+def _find(store: Store, ref: str | os.PathLike[str] | Artifact, kind: str | None) -> Artifact:
     """What `ref` means, rather of a kind that can be published: a detector and its annotation sets share a name."""
-    found = store.get(ref)
-    for kind in KINDS if found.kind not in KINDS else ():
+    found = store.get(ref, kind)
+    for other in KINDS if kind is None and found.kind not in KINDS else ():
         with suppress(NotFound):
-            return store.get(ref, kind=kind)
+            return store.get(ref, kind=other)
     return found
+
+
+def _namesakes(store: Store, artifact: Artifact) -> list[str]:
+    """A note, if the artifact's name means others that can be published as well."""
+    others = [f"{one.kind} {one.id}" for one in store.namesakes(artifact) if one.kind in KINDS]
+    return (
+        [f"{artifact.name} was taken for the {artifact.kind}; it is also {', '.join(others)} (--kind)"]
+        if others
+        else []
+    )
 
 
 def publish(
     ref_or_artifact: str | os.PathLike[str] | Artifact,
     to: str | os.PathLike[str],
     *,
+    kind: str | None = None,
     store: Store | None = None,
     dry_run: bool = False,
     private: bool = False,
@@ -124,6 +135,7 @@ def publish(
 
     Args:
         ref_or_artifact: what `Store.get` finds.
+        kind: narrows that, where several kinds share the name.
         to: "ORG/NAME", "hf://ORG/NAME", or a folder ("./DIR", "/DIR", a Path); see `parse_target`.
         dry_run: only plan; no request is made and no file written.
         private: make the repository private when it is created. An existing public one is refused.
@@ -142,12 +154,14 @@ def publish(
     """
     target = parse_target(to)
     store = store or Store()
-    artifact = _find(store, ref_or_artifact)
+    artifact = _find(store, ref_or_artifact, kind)
     if isinstance(target, FolderTarget) and (private or gated or tag):
         raise UsageError(
             "private, gated and tag are for repositories on the Hub, and this is a folder", where=str(target.path)
         )
     plan = make_plan(artifact, store, target, license=license, tag=tag)
+    if kind is None and ref_or_artifact in (artifact.name, f"{artifact.name}@latest"):
+        plan = replace(plan, notes=(*plan.notes, *_namesakes(store, artifact)))
     refuse_secrets_in(plan.files, token, progress)
 
     if isinstance(target, FolderTarget):

@@ -27,7 +27,7 @@ def canonical_json(obj: Any) -> bytes:
         ConceptlibError: a value has no canonical form (NaN, infinity, half a surrogate pair, a set, bytes, a key
             that is not text); the error names the place inside ``obj``.
     """
-    return json.dumps(_plain(obj, "$"), sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return json.dumps(plain(obj), sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -96,7 +96,10 @@ def _text(value: str, where: str) -> str:
 
 def plain(obj: Any) -> Any:
     """``obj`` reduced to JSON's own types, as ``canonical_json`` sees it. Raises as that does."""
-    return _plain(obj, "$")
+    try:
+        return _plain(obj, "$")
+    except RecursionError as error:
+        raise ConceptlibError("a value with too many levels has no canonical form", hint="flatten it") from error
 
 
 def sha256_bytes(data: bytes) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.store.jsonfile import loads
+from conceptlib.store.names import check_kind, check_name, check_path
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -44,12 +48,29 @@ _HEX64 = r"^[0-9a-f]{64}$"
 _ID = r"^[0-9a-f]{16}$"
 
 
+def _kind(value: str) -> str:
+    return _or_value_error(check_kind, value)
+
+
+def _name(value: str) -> str:
+    return _or_value_error(check_name, value)
+
+
+def _or_value_error(check: Callable[[str], str], value: str) -> str:
+    try:
+        return check(value)
+    except ConceptlibError as error:
+        raise ValueError(error.what) from error
+
+
 class FileEntry(BaseModel):
     """One file of an artifact."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field(description="relative POSIX path inside the artifact's folder")
+    path: Annotated[str, AfterValidator(check_path)] = Field(
+        description="relative POSIX path inside the artifact's folder"
+    )
     sha256: str = Field(pattern=_HEX64)
     size: int = Field(ge=0, description="bytes")
     volatile: bool = Field(
@@ -67,9 +88,9 @@ class Manifest(BaseModel):
     schema_version: int = SCHEMA_VERSION
     id: str = Field(pattern=_ID)
     key: str = Field(pattern=_HEX64)
-    kind: str
-    name: str
-    parents: dict[str, str]
+    kind: Annotated[str, AfterValidator(_kind)]
+    name: Annotated[str, AfterValidator(_name)]
+    parents: dict[str, Annotated[str, Field(pattern=_ID)]]
     lock: dict[str, Any]
     info: dict[str, Any]
     files: tuple[FileEntry, ...]
@@ -93,12 +114,11 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         FileNotFoundError: there is none.
-        ConceptlibError: it is damaged, or a newer conceptlib wrote it.
+        ConceptlibError: it is damaged, a newer conceptlib wrote it, or a path in it leads out of the folder.
     """
     path = folder / MANIFEST
-    text = path.read_bytes()
     try:
-        raw = json.loads(text)
+        raw = loads(path.read_bytes())
         version = raw["schema_version"]
         if version != SCHEMA_VERSION:
             raise ConceptlibError(
@@ -106,17 +126,37 @@ def read_manifest(folder: Path) -> Manifest:
                 where=str(path),
                 hint="upgrade conceptlib: pip install -U conceptlib",
             )
-        return Manifest.model_validate(raw)
+        manifest = Manifest.model_validate(raw)
+        _no_way_out(folder, manifest)
+        return manifest
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else None
         detail = (
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" if problem else f"{type(error).__name__}: {error}"
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}"
+            if problem
+            else f"{type(error).__name__}: {error}"
         )
         raise ConceptlibError(
             f"the manifest is damaged ({detail})",
             where=str(path),
             hint="`conceptlib verify` lists all that is damaged; remove the folder and make the artifact again",
         ) from error
+
+
+def _no_way_out(folder: Path, manifest: Manifest) -> None:
+    """Raise ``ValueError`` for a file twice, or one that a link takes out of the folder: to read or to replace it would
+    be to read or replace another.
+    """
+    paths = [entry.path for entry in manifest.files]
+    if len(set(paths)) != len(paths):
+        raise ValueError("a file stands in it twice")
+    above = {"/".join(parts[:end]) for parts in (path.split("/") for path in paths) for end in range(1, len(parts))}
+    for path in [*sorted(above), *paths]:
+        inside = os.path.join(folder, path)
+        if os.path.islink(inside):
+            root = os.path.realpath(folder)
+            if os.path.commonpath([root, os.path.realpath(inside)]) != root:
+                raise ValueError(f"{path} is a link that leads out of the artifact")
 
 
 def environment() -> dict[str, Any]:

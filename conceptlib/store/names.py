@@ -9,6 +9,9 @@ from conceptlib.errors import ConceptlibError
 
 KINDS: Final = ("dataset", "images", "annotations", "detector", "checkpoint", "evaluation")
 
+PRECEDENCE: Final = ("dataset", "detector", "checkpoint", "annotations", "images", "evaluation")
+"""Which kind a name means where several have it: what a spec makes comes before what was made with that."""
+
 # How each kind comes into being: the next command to type when one is not there.
 MADE_BY: Final = {
     "dataset": "conceptlib build {name}",
@@ -59,6 +62,21 @@ def folder_of(name: str) -> str:
 def name_of(folder: str) -> str:
     """The inverse of ``folder_of``."""
     return folder.replace(_SEPARATOR, "/")
+
+
+def check_path(path: str) -> str:
+    """``path`` itself: that of a file inside an artifact, relative and in POSIX form.
+
+    Raises:
+        ValueError: it is absolute, has ``..``, ``.``, an empty part, a drive, a backslash or an unprintable character,
+            or is the manifest's own name: whoever follows it could be led elsewhere.
+    """
+    parts = path.split("/")
+    if not path.isprintable() or "\\" in path or path[1:2] == ":" or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"not a path inside an artifact: {path[:_LONGEST]!r}")
+    if path.casefold() == "manifest.json":
+        raise ValueError("the manifest does not name itself")
+    return path
 
 
 def split_ref(ref: str) -> tuple[str, str]:

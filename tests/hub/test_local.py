@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +44,37 @@ def test_published(dataset: Artifact, store: Store, out: Path) -> None:
     assert os.listdir(out.parent) == ["name"]
     for path in out.rglob("*"):  # a change in the publication must not reach the artifact
         assert not path.is_symlink() and (path.is_dir() or path.stat().st_nlink == 1)
+
+
+@pytest.mark.parametrize("path", ["../.bashrc", "a/../../.bashrc", "/tmp/x/.bashrc", "..\\.bashrc", "data/\x1b[2J"])
+@pytest.mark.parametrize("listed", ["files", "publication"])
+def test_a_folder_that_names_files_outside_writes_nothing(
+    checkpoint: Artifact, store: Store, tmp_path: Path, path: str, listed: str
+) -> None:
+    stranger, bash = tmp_path / "download" / "folder", tmp_path / "download" / ".bashrc"
+    publish(checkpoint, stranger, store=store)
+    bash.write_bytes(b"evil")
+    manifest = json.loads((stranger / "manifest.json").read_text())
+    if listed == "files":
+        entry = {"path": path, "sha256": sha256_file(bash), "size": 4, "volatile": False}
+        manifest["files"].append(entry)
+    else:
+        manifest["publication"]["files"][path] = sha256_file(bash)
+    (stranger / "manifest.json").write_text(json.dumps(manifest))
+    target = tmp_path / "user" / "copy"
+    target.parent.mkdir()
+    (target.parent / ".bashrc").write_bytes(b"precious")
+    if listed == "files":
+        with pytest.raises(ConceptlibError, match="not a path inside an artifact"):
+            publish(stranger, target, store=store)
+        assert not target.exists()
+    else:  # what an earlier publication claims to have written is not believed
+        shutil.copytree(stranger, target)
+        with pytest.raises(ConceptlibError, match="files of its own"):
+            publish(checkpoint, target, store=store)
+    assert (target.parent / ".bashrc").read_bytes() == b"precious"
+    with pytest.raises(ConceptlibError, match="cannot be published"):
+        PlannedFile.from_bytes(path, b"")
 
 
 def test_same_layout_as_on_the_hub(dataset: Artifact, store: Store, out: Path) -> None:
