@@ -80,7 +80,7 @@ def annotate(
     if batch_size < 1:
         raise ConceptlibError(f"a batch of {batch_size} pictures cannot be made", where="batch_size", hint="1 or more")
     lock = {"detector": detector_lock(finder), "split": split}
-    parents = {"dataset": pictures.id} | ({"detector": finder.artifact} if finder.artifact else {})
+    parents = {"dataset": pictures, **({"detector": finder.artifact} if finder.artifact else {})}
     with store.draft("annotations", finder.name, lock=lock, parents=parents) as draft:
         if draft.done:
             return draft.done

@@ -92,11 +92,11 @@ def evaluate_detector(
     finder = load_detector(detector, store=store, device=device, trust=trust)
     known = truth_for(pictures, truth, store)
     lock = {"detector": detector_lock(finder), "split": split} | version_lock(VERSION) | _level_lock(finder)
-    parents = {"dataset": pictures.id, "annotations": known.id} | (
-        {"detector": finder.artifact} if finder.artifact else {}
-    )
+    parents: dict[str, str | Artifact] = {"dataset": pictures, "annotations": known}
+    if finder.artifact:
+        parents["detector"] = finder.artifact
     if spotless is not None:
-        parents["clean"] = spotless.id
+        parents["clean"] = spotless
     name = f"{finder.name}/{pictures.name}"
     with store.draft("evaluation", name, lock=lock, parents=parents) as draft:
         if draft.done:

@@ -83,7 +83,7 @@ def train_detector(
         "detector",
         wanted.name,
         lock={"spec": portable(wanted.resolved(), ("start",))} | training_lock(adapter, wanted.adapter, wanted.params),
-        parents={"dataset": pictures.id, "annotations": known.id},
+        parents={"dataset": pictures, "annotations": known},
     ) as draft:
         return draft.done or _fill(draft, wanted, pictures, known, device, progress)
 

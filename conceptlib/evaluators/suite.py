@@ -94,7 +94,10 @@ def evaluate(
     name = f"{artifact.name if artifact else _name(str(checkpoint))}/{spec.name}"
     lock: dict[str, Any] = {"suite": spec.resolved(), "concepts": list(job.concepts), "measured_with": dict(plan.lock)}
     lock |= SUITES.version_lock(spec.suite)
-    with store.draft("evaluation", name, lock=lock, parents=dict(plan.parents)) as draft:
+    parents: dict[str, str | Artifact] = dict(plan.parents)
+    if artifact is not None and "checkpoint" in parents:
+        parents["checkpoint"] = artifact  # it may lie outside the store
+    with store.draft("evaluation", name, lock=lock, parents=parents) as draft:
         if draft.done:
             return draft.done
         measured = plan.measure()

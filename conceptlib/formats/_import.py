@@ -89,7 +89,7 @@ def import_annotations(
     _check_matched(found, unmatched, report, path, pictures, allow_missing)
     said = {"format": format, "entries": digest([_identity(entry) for entry in entries])}
     lock = {"import": said | _left_out(report)}
-    with store.draft("annotations", name or format, lock=lock, parents={"dataset": pictures.id}) as draft:
+    with store.draft("annotations", name or format, lock=lock, parents={"dataset": pictures}) as draft:
         if draft.done:
             return draft.done
         _write(draft, ImageTable(pictures), found, progress)

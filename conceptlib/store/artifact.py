@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conceptlib.errors import ConceptlibError
+from conceptlib.store.hashing import sha256_file
 from conceptlib.store.manifest import FileEntry, Manifest, read_manifest
+
+_checked: set[tuple[str, int, int, int, str]] = set()
+"""Path, inode, size, mtime and digest of the files whose bytes this process has compared with a manifest."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,22 @@ class Artifact:
         """Every file but the manifest, sorted by path."""
         return self.manifest.files
 
+    def missing(self) -> tuple[FileEntry, ...]:
+        """The files that are not there, or not of the size that the manifest says. Their bytes are not read."""
+        return tuple(entry for entry in self.manifest.files if not _has(self.path, entry))
+
+    def intact(self, *paths: str) -> Path:
+        """The artifact's folder, after the bytes of these files (of all, if none is named; folders stand for what is in
+        them) were compared with the manifest. Each file is read once a process, until it changes.
+
+        Raises:
+            ConceptlibError: one is missing or its bytes are not those that the artifact was made with.
+        """
+        for entry in self.manifest.files:
+            if not entry.volatile and (not paths or any(_within(entry.path, path) for path in paths)):
+                _check_bytes(self, entry)
+        return self.path
+
     @property
     def size(self) -> int:
         """Bytes of all files."""
@@ -106,3 +129,39 @@ class Artifact:
 
     def __repr__(self) -> str:
         return f"Artifact({self.kind} {self.ref}, {self.path})"
+
+
+def _has(folder: Path, entry: FileEntry) -> bool:
+    try:
+        status = os.stat(folder / entry.path)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == entry.size
+
+
+def _within(path: str, above: str) -> bool:
+    return path == above or path.startswith(above.rstrip("/") + "/")
+
+
+def _check_bytes(artifact: Artifact, entry: FileEntry) -> None:
+    path = artifact.path / entry.path
+    try:
+        status = os.stat(path)
+        seen = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, entry.sha256)
+        if seen in _checked:
+            return
+        sha256 = sha256_file(path) if status.st_size == entry.size else ""
+    except OSError as error:
+        raise _damaged(artifact, path, error.strerror or str(error)) from error
+    if sha256 != entry.sha256:
+        raise _damaged(artifact, path, "its bytes are not those that the manifest names")
+    _checked.add(seen)
+
+
+def _damaged(artifact: Artifact, path: Path, why: str) -> ConceptlibError:
+    return ConceptlibError(
+        f"the {artifact.kind} {artifact.ref} is damaged: {why}",
+        where=str(path),
+        hint=f"`conceptlib verify {artifact.id} --repair` takes the file out; the command that made the artifact "
+        "then makes it again",
+    )

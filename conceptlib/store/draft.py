@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,8 +21,10 @@ from conceptlib.store import files
 from conceptlib.store.artifact import Artifact
 from conceptlib.store.hashing import artifact_id, artifact_key, digest, plain, sha256_file
 from conceptlib.store.journal import FOUND, MADE, Journal
+from conceptlib.store.jsonfile import check_depth, read_json
 from conceptlib.store.layout import Layout
 from conceptlib.store.manifest import MANIFEST, FileEntry, Manifest, environment
+from conceptlib.store.names import check_path
 from conceptlib.store.secrets import refuse_secrets
 
 logger = logging.getLogger(__name__)
@@ -37,14 +39,26 @@ class Draft:
     """
 
     def __init__(
-        self, layout: Layout, kind: str, name: str, lock: Mapping[str, Any], parents: Mapping[str, str]
+        self,
+        layout: Layout,
+        kind: str,
+        name: str,
+        lock: Mapping[str, Any],
+        parents: Mapping[str, str],
+        inside: Iterable[str] = (),
+        outside: Iterable[str] = (),
     ) -> None:
+        """See ``Store.draft``. ``inside``: the parents that stand in this store and must stand there at the commit;
+        ``outside``: those that lie elsewhere. Of the others it is found out.
+        """
         self.kind, self.name = kind, name
         self.lock: dict[str, Any] = plain(lock)
+        _refuse_depth(self.lock, "lock")
         self.parents: dict[str, str] = dict(sorted(parents.items()))
         refuse_secrets(self.lock, "lock")
         self.key = artifact_key(kind, name, self.lock, self.parents)
         self.done: Artifact | None = None
+        self._inside, self._outside = set(inside), set(outside)
         self._layout = layout
         self._journal = Journal(layout)
         self._mutex = FileLock(layout.lock_file(self.key))
@@ -61,17 +75,24 @@ class Draft:
         return self._layout.staging_files(self.key)
 
     def __enter__(self) -> Draft:
-        self._layout.lock_file(self.key).parent.mkdir(parents=True, exist_ok=True)
         try:
+            self._layout.locks.mkdir(parents=True, exist_ok=True)
             self._mutex.acquire(timeout=0)
         except Timeout:
-            logger.info("another process is making %s %s; waiting for it", self.kind, self.name)
+            logger.warning("another process is making %s %s; waiting for it", self.kind, self.name)
             self._mutex.acquire()
+        except OSError as error:
+            # A store that cannot be written to, or a full disk: what is there is found all the same.
+            self.done = self._layout.find_key(self.key)
+            if self.done is None:
+                raise files.disk_full(error, self._layout.root) or error from None
+            return self
         try:
             self._started = time.monotonic()
             self.done = self._layout.find_key(self.key)
             if self.done is None:
                 self._resume()
+                self._look_for_parents()
                 self._open = True
             else:
                 self._journal.found(self.kind, self.name, self.done.id, self.done.parents.values())
@@ -120,6 +141,7 @@ class Draft:
                 hint="commit once, inside the `with` block, when `done` is None",
             )
         known = plain(info or {})
+        _refuse_depth(known, "info")
         refuse_secrets(known, "info")
         files.remove_leftovers(self.path)
         entries = self._entries(volatile)
@@ -153,6 +175,8 @@ class Draft:
         entries = []
         for path in files.walk(self.path):
             relative = path.relative_to(self.path).as_posix()
+            if relative != MANIFEST:
+                _refuse_path(relative, path)
             if relative == MANIFEST:
                 # Left by an attempt that was stopped between writing the manifest and the rename: ours replaces it.
                 path.unlink()
@@ -178,10 +202,12 @@ class Draft:
             files.fsync(folder)
         target = self._layout.artifact_folder(self.kind, self.name, manifest.id)
         with self._journal.locked():
+            self._refuse_orphan()
             self._layout.write_key(self.key, self.kind, self.name, manifest.id)
             what = MADE
             if not files.rename_folder(self.path, target):
-                if self._layout.open(target) is None:  # its manifest is gone or damaged: ours is the good one
+                standing = self._layout.open(target)
+                if standing is None or standing.missing():  # its manifest or a file is gone: ours is the good one
                     self._layout.set_aside(target)
                     files.rename_folder(self.path, target)
                 else:
@@ -190,12 +216,40 @@ class Draft:
         shutil.rmtree(self._layout.staging(self.key), ignore_errors=True)
         return Artifact.open(target)
 
+    def _look_for_parents(self) -> None:
+        """Which parents this store holds, of those that were given by their ids."""
+        for role, parent in self.parents.items():
+            if parent in self._inside or parent in self._outside:
+                continue
+            if self._journal.places(parent):
+                self._inside.add(parent)
+                continue
+            with self._journal.locked():  # who removes it this moment has moved it, and not yet said so
+                if self._journal.removed(parent):
+                    raise self._orphan(role, parent)
+
+    def _refuse_orphan(self) -> None:
+        """A parent that stood in this store must stand there still. The caller holds the journal's lock, as who removes
+        it does.
+        """
+        for role, parent in self.parents.items():
+            if parent in self._inside and not self._journal.places(parent):
+                raise self._orphan(role, parent)
+
+    def _orphan(self, role: str, parent: str) -> ConceptlibError:
+        return ConceptlibError(
+            f"the {role} {parent}, which this {self.kind} {self.name} is made from, was removed from the store",
+            where=str(self._layout.root),
+            hint="make that again, then run the same command: it resumes",
+        )
+
     def _resume(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            note = json.loads(self._layout.staging_note(self.key).read_bytes())
+            note = read_json(self._layout.staging_note(self.key))
             self._spent = float(note["seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
+            note["parents"].values()  # `rm` reads them: an older release's note has them as well
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             self._note(0.0)
 
     def _note(self, seconds: float) -> None:
@@ -205,3 +259,17 @@ class Draft:
 
     def _seconds(self) -> float:
         return self._spent + time.monotonic() - self._started
+
+
+def _refuse_depth(value: Any, where: str) -> None:
+    try:
+        check_depth([value])  # the manifest is one level more
+    except ValueError as error:
+        raise ConceptlibError(f"too deep for a manifest: {error}", where=where, hint="flatten it") from error
+
+
+def _refuse_path(relative: str, path: Path) -> None:
+    try:
+        check_path(relative)
+    except ValueError as error:
+        raise ConceptlibError(str(error), where=str(path), hint="rename the file") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # A folder of its own keeps the name whole: some writers choose the format by the ending, others write side files.
-    temporary = path.parent / f".{uuid.uuid4().hex[:8]}{TMP_SUFFIX}" / path.name
+    temporary = path.parent / f".{uuid.uuid4().hex[:8]}-{os.getpid()}{TMP_SUFFIX}" / path.name
     temporary.parent.mkdir()
     try:
         yield temporary
@@ -54,6 +55,30 @@ def is_vacant(folder: Path) -> bool:
     if folder.exists() and not folder.is_dir():
         raise ConceptlibError("the target is a file", where=str(folder), hint="choose another folder")
     return not folder.exists() or not any(folder.iterdir())
+
+
+def writer_lives(name: str) -> bool:
+    """Whether the process that writes a temporary of ``atomic_path`` (by its name) may be alive, on this machine."""
+    match = re.fullmatch(r"\.[0-9a-f]{8}-(\d{1,9})\.tmp", name)
+    if match is None:
+        return True
+    if os.name == "nt":  # there is no signal 0
+        return True
+    try:
+        os.kill(int(match[1]), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it, as far as that can be done."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def fsync(path: Path) -> None:
@@ -112,10 +137,7 @@ def size_of(folder: Path) -> int:
 def remove_leftovers(folder: Path) -> None:
     """Remove what interrupted writers left below ``folder``: files and folders that end in ``.tmp``."""
     for path in list(folder.rglob(f"*{TMP_SUFFIX}")):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
 
 
 def rename_folder(source: Path, target: Path) -> bool:

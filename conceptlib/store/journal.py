@@ -24,14 +24,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 from filelock import FileLock, Timeout
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import files
+from conceptlib.store.jsonfile import read_json
 from conceptlib.store.layout import Layout
 from conceptlib.store.manifest import MANIFEST
-from conceptlib.store.names import name_of
+from conceptlib.store.names import folder_of, name_of
 from conceptlib.store.scan import Present, name_stamps, scan
 
 MADE: Final = "made"
@@ -42,9 +44,11 @@ TAGGED: Final = "tagged"
 PATIENCE = 120.0
 """Seconds to wait for the lock. It is held for moments: whoever has it longer has been stopped."""
 
+# A line ends with the checksum of what stands before it: a flipped bit must not become another parent.
+_CHECKED = re.compile(rb'(.*),"crc":"([0-9a-f]{8})"\}', re.DOTALL)
 _LINE = re.compile(
     r'\{"seq":(\d{1,15}),"event":"([a-z]+)","kind":"([a-z]+)","name":"([^"\\]*)","id":"([^"\\]*)",'
-    r'"folder":"([^"\\]*)","parents":(null|\[[^\]\\]*\])(?:,"tag":"([^"\\]*)")?\}'
+    r'"folder":"([^"\\]*)","parents":(null|\[[^\]\\]*\])(?:,"tag":"([^"\\]*)")?'
 )
 _HEADER = re.compile(rb'\{"journal":1,"generation":"([0-9a-f]{16})"\}\n')
 _HEADER_BYTES = len('{"journal":1,"generation":""}\n') + 16
@@ -73,7 +77,8 @@ class Event(NamedTuple):
         """As it stands in the file."""
         text = {"event": self.what, "kind": self.kind, "name": self.name, "id": self.id, "folder": self.folder}
         known: dict[str, Any] = {"seq": self.seq, **text, "parents": self.parents}
-        return json.dumps(known | ({"tag": self.tag} if self.tag else {}), separators=(",", ":")) + "\n"
+        start = json.dumps(known | ({"tag": self.tag} if self.tag else {}), separators=(",", ":"))[:-1]
+        return f'{start},"crc":"{crc32(start.encode("ascii")):08x}"}}\n'
 
 
 @dataclass(frozen=True)
@@ -151,19 +156,32 @@ class Journal:
         events = [one for one in self._about(kind, name) if one.what in (MADE, FOUND, REMOVED)]
         return events[-1].id if events and events[-1].what != REMOVED else ""
 
-    def order(self, folders: Iterable[str], kind: str | None = None, name: str | None = None) -> list[str]:
-        """These folders (relative to the store's root) in the order of making and finding, the newest last.
+    def standing(self, kind: str | None = None, name: str | None = None) -> tuple[dict[str, Event], Present]:
+        """Folder to its last event, of everything that is there now, in the order of making and finding; and what was
+        seen. Of a kind, or of a kind's name (then only these lines are parsed). Writes nothing.
 
-        What the journal does not know yet comes after what it knows, by the time in its manifest. Writes nothing.
-
-        Args:
-            kind, name: all of them are of this kind and name. Then only those lines are parsed.
+        What the journal does not know yet comes after what it knows, by the time in its manifest.
         """
         events = self._about(kind, name) if kind and name else _events(self._data())
-        ranks = {folder: rank for rank, folder in enumerate(_replay(events))}
-        asked = set(folders)
-        came = sorted(self._seen(folder) for folder in asked - ranks.keys())
-        return [*sorted(asked & ranks.keys(), key=ranks.__getitem__), *(event.folder for _, event in came)]
+        present = scan(self._layout, kind, folder_of(name) if name else None)
+        known = {
+            folder: one
+            for folder, one in _replay(events).items()
+            if kind in (None, one.kind) and name in (None, one.name)
+        }
+        return _replay([*known.values(), *self._differences(known, present)]), present
+
+    def places(self, id: str) -> list[str]:
+        """The folders of the artifacts with this id that are there: equal content may stand under several names."""
+        data = self._data()
+        found = {one.folder for one in self._lines_with(data, f'"id":{json.dumps(id)},')}
+        there = {one for one in found if os.path.lexists(os.path.join(self._layout.root, one, MANIFEST))}
+        return sorted(there or {one for one in scan(self._layout).folders if one.rpartition("/")[2] == id})
+
+    def removed(self, id: str) -> bool:
+        """Whether the last that the journal knows of an id is that it was removed."""
+        events = [one for one in self._lines_with(self._data(), f'"id":{json.dumps(id)},') if one.what != TAGGED]
+        return bool(events) and not _replay(events)
 
     def live(self) -> dict[str, Event]:
         """Folder to its last event, of everything that is there, in the order of making and finding.
@@ -252,8 +270,11 @@ class Journal:
 
     def _about(self, kind: str, name: str) -> list[Event]:
         """The events of one kind and name. Of the others' lines none is parsed."""
-        data = self._data()
-        needle = f'"kind":{json.dumps(kind)},"name":{json.dumps(name)},'.encode("ascii")
+        return self._lines_with(self._data(), f'"kind":{json.dumps(kind)},"name":{json.dumps(name)},')
+
+    def _lines_with(self, data: bytes, text: str) -> list[Event]:
+        """The events of the lines with this text in them."""
+        needle = text.encode("ascii")
         lines, at = [], data.find(needle)
         while at >= 0:
             start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
@@ -346,13 +367,17 @@ def _differs(known: dict[str, Event], present: Present) -> bool:
 def _events(data: bytes) -> list[Event]:
     """The events of whole lines; a line that is none is left out."""
     found = []
-    for line in data.decode("ascii", "replace").split("\n"):
+    for whole in data.split(b"\n"):
+        checked = _CHECKED.fullmatch(whole)
+        if checked is None or crc32(checked[1]) != int(checked[2], 16):
+            continue
+        line = checked[1].decode("ascii", "replace")
         match = _LINE.fullmatch(line)
         if match is not None:
             seq, what, kind, name, identity, folder, parents, tag = match.groups()
             ids = None if parents == "null" else tuple(parents[2:-2].split('","')) if len(parents) > 2 else ()
             found.append(Event(int(seq), what, kind, name, identity, folder, ids, tag or ""))
-        elif "\\" in line and (event := _by_json(line)):  # names that are no UTF-8 or hold quotes
+        elif event := _by_json(line + "}"):  # names that are no UTF-8 or hold quotes
             found.append(event)
     return found
 
@@ -394,23 +419,21 @@ def _ids(parents: Iterable[str] | None) -> tuple[str, ...] | None:
 def _manifest_of(layout: Layout, folder: str) -> tuple[str, tuple[str, ...] | None]:
     """When an artifact was made, and its parents' ids (None: they cannot be told). The rest of it is not looked at."""
     try:
-        with open(os.path.join(layout.root, folder, MANIFEST), "rb") as stream:
-            raw = json.loads(stream.read())
+        raw = read_json(layout.root / folder / MANIFEST)
         created, parents = raw["created"], raw["parents"].values()
         datetime.fromisoformat(created)
         return created, _ids(parents)
     except (FileNotFoundError, NotADirectoryError):
         return "", ()  # no manifest: it is no artifact, and was made from nothing
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "", None
 
 
 def _found_at(layout: Layout, kind: str, name_folder: str, identity: str) -> str:
     """When an older release last found it: it kept a note for each."""
     try:
-        with open(layout.root / "found" / kind / name_folder / f"{identity}.json", "rb") as stream:
-            at = json.loads(stream.read())["at"]
+        at = read_json(layout.root / "found" / kind / name_folder / f"{identity}.json")["at"]
         datetime.fromisoformat(at)
         return str(at)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return ""

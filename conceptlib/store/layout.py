@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,10 +23,13 @@ from pathlib import Path
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import files
 from conceptlib.store.artifact import Artifact
+from conceptlib.store.jsonfile import read_json
 from conceptlib.store.names import KINDS, check_kind, check_tag, folder_of
 
 REMOVED_PREFIX = "removed-"
 """Folders of this name in the staging area were artifacts; keys are hexadecimal, so it never meets a draft's."""
+
+_ID = re.compile(r"[0-9a-f]{16}")
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +83,8 @@ class Layout:
         return self.keys / f"{key}.json"
 
     def artifact_folder(self, kind: str, name: str, artifact_id: str) -> Path:
+        if not _ID.fullmatch(artifact_id):
+            raise ConceptlibError(f"not an artifact's id: {artifact_id[:40]!r}", hint="16 hex digits")
         return self.artifacts / check_kind(kind) / folder_of(name) / artifact_id
 
     def open(self, folder: Path) -> Artifact | None:
@@ -98,11 +104,25 @@ class Layout:
                 yield from _folders(named)
 
     def find_key(self, key: str) -> Artifact | None:
-        """The artifact that ``key`` gave, if it is still there."""
+        """The artifact that ``key`` gave, if it is still there and none of its files is missing or cut."""
+        artifact = self.key_artifact(key)
+        if artifact is None or not (missing := artifact.missing()):
+            return artifact
+        logger.warning(
+            "%s %s has lost %s%s: it has to be made again",
+            artifact.kind,
+            artifact.ref,
+            ", ".join(entry.path for entry in missing[:3]),
+            ", ..." if len(missing) > 3 else "",
+        )
+        return None
+
+    def key_artifact(self, key: str) -> Artifact | None:
+        """The artifact that ``key`` gave, also where some of its files are missing."""
         try:
-            record = json.loads(self.key_file(key).read_bytes())
+            record = read_json(self.key_file(key))
             folder = self.artifact_folder(record["kind"], record["name"], record["id"])
-        except (OSError, ValueError, KeyError, TypeError, ConceptlibError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ConceptlibError):
             return None  # no record, or a damaged one: the work is then done again, and the record written anew
         return self.open(folder)
 

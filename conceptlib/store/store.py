@@ -5,39 +5,27 @@ from __future__ import annotations
 import builtins
 import os
 import re
-import shlex
-import shutil
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from conceptlib.errors import ConceptlibError, NotFound, nearest
+from conceptlib.errors import ConceptlibError
 from conceptlib.store.artifact import Artifact
 from conceptlib.store.draft import Draft
 from conceptlib.store.gc import GcReport, collect
 from conceptlib.store.home import home
-from conceptlib.store.journal import REMOVED, Journal
+from conceptlib.store.journal import Journal
 from conceptlib.store.layout import Layout
-from conceptlib.store.manifest import MANIFEST
-from conceptlib.store.names import (
-    KINDS,
-    LATEST,
-    MADE_BY,
-    check_kind,
-    check_name,
-    check_tag,
-    folder_of,
-    name_of,
-    split_ref,
-)
-from conceptlib.store.refs import parse_ref
+from conceptlib.store.names import KINDS, PRECEDENCE, check_kind, check_name, check_tag, split_ref
+from conceptlib.store.removal import remove
+from conceptlib.store.repair import Repair, repair
+from conceptlib.store.resolve import Finder, is_path
 from conceptlib.store.scan import scan
-from conceptlib.store.tags import Tag, all_tags, read_tag, remove_tag, set_tag
+from conceptlib.store.tags import Tag, all_tags, remove_tag, set_tag, tags_named
 from conceptlib.store.verify import Problem, verify_folder
 
 _ID = re.compile(r"[0-9a-f]{16}")
-_PREFIX = re.compile(r"[0-9a-f]{4,16}")
 
 
 class Store:
@@ -54,6 +42,7 @@ class Store:
             )
         self.layout = Layout(self.root)
         self.journal = Journal(self.layout)
+        self._finder = Finder(self.layout, self.journal)
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
@@ -67,11 +56,12 @@ class Store:
             kind: one of ``KINDS``.
             name: the spec's name.
             lock: the resolved spec and everything else that decides the content; JSON.
-            parents: role to id (or artifact).
+            parents: role to artifact, or id. Those that stand in this store must stand there at the commit, too; one
+                that lies elsewhere is given as an artifact.
 
         Raises:
-            ConceptlibError: an unknown kind, a bad name or parent, a lock that is no JSON or holds something like a
-                token.
+            ConceptlibError: an unknown kind, a bad name or parent (also one that was removed), a lock that is no JSON
+                or holds something like a token.
         """
         ids = {role: parent.id if isinstance(parent, Artifact) else parent for role, parent in (parents or {}).items()}
         for role, parent in ids.items():
@@ -79,7 +69,10 @@ class Store:
                 raise ConceptlibError(
                     f"the parent {role!r} is not an artifact's id: {parent!r}", hint="16 hex digits: artifact.id"
                 )
-        return Draft(self.layout, check_kind(kind), check_name(name), lock, ids)
+        given = [parent for parent in (parents or {}).values() if isinstance(parent, Artifact)]
+        inside = {parent.id for parent in given if self._holds(parent.path)}
+        outside = {parent.id for parent in given} - inside
+        return Draft(self.layout, check_kind(kind), check_name(name), lock, ids, inside, outside)
 
     def get(self, ref: str | os.PathLike[str] | Artifact, kind: str | None = None) -> Artifact:
         """The artifact that ``ref`` means: ``name`` or ``name@latest`` (its newest), ``name@id-prefix``, ``name@tag``,
@@ -94,23 +87,14 @@ class Store:
             NotFound: none; with the nearest names and the next command.
             ConceptlibError: an id prefix means several artifacts, or a damaged manifest stands at the folder.
         """
-        if isinstance(ref, Artifact):
-            return ref
-        if kind is not None:
-            check_kind(kind)
-        text = os.fspath(ref)
-        found = (
-            self._by_path(text)
-            or self._by_name(text, kind)
-            or self._by_tag(text, kind)
-            or self._by_selector(text, kind)
-            or self._by_prefix(text, kind)
-        )
-        if found is None:
-            raise self._not_found(text, kind)
-        if kind is not None and found.kind != kind:
-            raise NotFound(f"{text} is of kind {found.kind}, not {kind}", where=str(found.path))
-        return found
+        return self._finder.get(ref, kind)
+
+    def namesakes(self, artifact: Artifact) -> builtins.list[Artifact]:
+        """What the artifact's name means of the other kinds: the newest of each. To be said where a name was given
+        without a kind.
+        """
+        found = (self._finder.newest(artifact.name, kind) for kind in PRECEDENCE if kind != artifact.kind)
+        return [one for one in found if one is not None]
 
     def done(
         self, kind: str, name: str, *, lock: Mapping[str, Any], parents: Mapping[str, str | Artifact] | None = None
@@ -124,7 +108,12 @@ class Store:
 
         Damaged manifests are logged and left out.
         """
-        folders = self.journal.order(self._folders(kind, name), kind, name)
+        if kind is not None:
+            check_kind(kind)
+        events, _ = self.journal.standing(kind, name)
+        folders = [
+            one for one, event in events.items() if parent is None or parent in _or_itself(event.parents, parent)
+        ]
         found = [self.layout.open(self.root / folder) for folder in folders]
         return [one for one in found if one is not None and (parent is None or parent in one.manifest.parents.values())]
 
@@ -136,14 +125,16 @@ class Store:
         self,
         ref: str | os.PathLike[str] | Artifact | None = None,
         progress: Callable[[str, int, int], None] | None = None,
+        *,
+        kind: str | None = None,
     ) -> builtins.list[Problem]:
         """Re-hash one artifact, or all, and name what is damaged, missing, or not in its manifest. Changes nothing.
 
         Args:
             progress: called with ("verify", artifacts done, artifacts in all).
+            kind: narrows what ``ref`` means.
         """
-        folders = [self.root / one for one in sorted(self._folders())] if ref is None else [self._folder(ref)]
-        problems: list[Problem] = []
+        folders, problems = self._to_verify(ref, kind)
         for index, folder in enumerate(folders):
             if progress is not None:
                 progress("verify", index, len(folders))
@@ -151,6 +142,44 @@ class Store:
         if progress is not None:
             progress("verify", len(folders), len(folders))
         return problems
+
+    def repair(
+        self,
+        ref: str | os.PathLike[str] | Artifact | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+        *,
+        kind: str | None = None,
+    ) -> builtins.list[Repair]:
+        """Mend what ``verify`` finds in this store. Damaged files that an equal artifact has are copied back; others
+        are taken out, so that a draft with the artifact's lock no longer finds it done and makes these bytes again.
+
+        Raises:
+            ConceptlibError: the artifact lies outside the store.
+        """
+        repairs: builtins.list[Repair] = []
+        folders, _ = self._to_verify(ref, kind)
+        for index, folder in enumerate(folders):
+            if not self._holds(folder):
+                raise ConceptlibError("not in this store", where=str(folder), hint=f"the store is {self.root}")
+            if progress is not None:
+                progress("verify", index, len(folders))
+            seen: set[Path] = set()  # what is taken out may have hidden more
+            while problems := [one for one in verify_folder(folder) if one.path not in seen]:
+                seen.update(one.path for one in problems)
+                repairs.extend(repair(self.layout, self.journal, folder, problems))
+        if progress is not None:
+            progress("verify", len(folders), len(folders))
+        return repairs
+
+    def _to_verify(
+        self, ref: str | os.PathLike[str] | Artifact | None, kind: str | None
+    ) -> tuple[builtins.list[Path], builtins.list[Problem]]:
+        """The folders to verify, and what cannot even be looked into."""
+        if ref is not None:
+            return [self._folder(ref, kind)], []
+        present = scan(self.layout, kind)
+        problems = [Problem(one, "unreadable", self.root / one, why) for one, why in present.unreadable.items()]
+        return [self.root / one for one in sorted(present.folders)], problems
 
     def rm(self, ref: str | os.PathLike[str] | Artifact, *, kind: str | None = None, dry_run: bool = False) -> Artifact:
         """Remove one artifact of this store, and return what it was. With ``dry_run`` only the checks are made.
@@ -160,29 +189,8 @@ class Store:
             ConceptlibError: other artifacts were made from it, a tag means it, or it lies outside the store.
         """
         artifact = self.get(ref, kind)
-        if not self._holds(artifact.path):
-            raise ConceptlibError("not in this store", where=str(artifact.path), hint=f"the store is {self.root}")
-        twins = [one for one in self.list() if one.id == artifact.id and one.path != artifact.path]
-        children = [] if twins else self.children(artifact)
-        if children:
-            raise ConceptlibError(
-                f"{len(children)} artifact(s) were made from {artifact.kind} {artifact.ref}: "
-                + ", ".join(f"{one.kind} {one.ref}" for one in children[:5]),
-                where=str(artifact.path),
-                hint="remove those first",
-            )
-        if tags := self.tags(artifact):
-            raise ConceptlibError(
-                f"{artifact.kind} {artifact.ref} has the tag {', '.join(one.ref for one in tags)}",
-                where=str(artifact.path),
-                hint=f"conceptlib untag {tags[0].ref}",
-            )
-        if not dry_run:
-            with self.journal.locked():
-                aside = self.layout.set_aside(artifact.path)
-                self.journal.announce(REMOVED, artifact.kind, artifact.name, artifact.id)
-            shutil.rmtree(aside, ignore_errors=True)
-        return artifact
+        self._must_hold(artifact)
+        return remove(self.layout, self.journal, artifact, dry_run=dry_run)
 
     def tag(
         self, ref: str | os.PathLike[str] | Artifact, tag: str, *, kind: str | None = None, force: bool = False
@@ -195,8 +203,7 @@ class Store:
                 outside the store.
         """
         artifact = self.get(ref, kind)
-        if not self._holds(artifact.path):
-            raise ConceptlibError("not in this store", where=str(artifact.path), hint=f"the store is {self.root}")
+        self._must_hold(artifact)
         return set_tag(self.layout, artifact, tag, force=force)
 
     def untag(self, ref: str, *, kind: str | None = None) -> Tag:
@@ -206,15 +213,16 @@ class Store:
             ConceptlibError: there is none, or several kinds have it and ``kind`` is not given.
         """
         name, tag = split_ref(ref)
-        known = self._tags_of(ref, kind)
+        known = self._finder.tags_of(ref, kind)
         if len(known) > 1:
             raise ConceptlibError(f"{ref} is a tag of {len(known)} kinds", hint="say which: --kind")
         return remove_tag(self.layout, known[0].kind if known else kind or KINDS[0], check_name(name), check_tag(tag))
 
     def tags(self, artifact: Artifact | None = None) -> builtins.list[Tag]:
         """The tags that mean something (of one artifact, or all), by kind, name and tag."""
-        of = None if artifact is None else (artifact.kind, artifact.name, artifact.id)
-        return [one for one in all_tags(self.layout) if one.id and of in (None, (one.kind, one.name, one.id))]
+        if artifact is None:
+            return [one for one in all_tags(self.layout) if one.id]
+        return [one for one in tags_named(self.layout, artifact.kind, artifact.name) if one.id == artifact.id]
 
     def gc(self, *, older_than: timedelta = timedelta(days=7), dry_run: bool = False) -> GcReport:
         """Remove drafts that nobody works on and nothing was written to for ``older_than``; see
@@ -222,124 +230,26 @@ class Store:
         """
         return collect(self.layout, older_than=older_than, dry_run=dry_run)
 
-    def _folders(self, kind: str | None = None, name: str | None = None) -> set[str]:
-        """Every artifact's folder relative to the root, of a kind and a name if given."""
-        kinds = [check_kind(kind)] if kind else KINDS
-        name_folder = folder_of(name) if name else None
-        return {folder for one in kinds for folder in scan(self.layout, one, name_folder).folders}
-
     def _holds(self, path: Path) -> bool:
         """Whether ``path`` lies in this store, whatever links lead there."""
         return path.resolve().is_relative_to(self.layout.artifacts.resolve())
 
-    def _folder(self, ref: str | os.PathLike[str] | Artifact) -> Path:
+    def _must_hold(self, artifact: Artifact) -> None:
+        if not self._holds(artifact.path):
+            raise ConceptlibError("not in this store", where=str(artifact.path), hint=f"the store is {self.root}")
+
+    def _folder(self, ref: str | os.PathLike[str] | Artifact, kind: str | None) -> Path:
         """The folder to verify: also of an artifact whose manifest can no longer be read."""
         if isinstance(ref, Artifact):
             return ref.path
         text = os.fspath(ref)
-        prefix = text.rpartition("@")[2]
-        if _PREFIX.fullmatch(prefix):
-            hits = [self.root / one for one in self._folders() if one.rpartition("/")[2].startswith(prefix)]
-            if len(hits) == 1:
-                return hits[0]
         path = Path(text).expanduser().absolute()
-        return path if self._holds(path) and path.is_dir() else self.get(text).path
+        if is_path(text) and self._holds(path) and path.is_dir():
+            return path
+        hits = self._finder.folders_of(text, kind)
+        return self.root / hits[0] if len(hits) == 1 else self.get(text, kind).path
 
-    def _by_path(self, text: str) -> Artifact | None:
-        path = Path(text).expanduser()
-        if path.name == MANIFEST:
-            path = path.parent
-        # A bare word is a name, even where a folder is called the same: "icd-qr" must not change its meaning with the
-        # directory.
-        looks_like_path = path.is_absolute() or text.startswith((".", "~")) or os.sep in text
-        return Artifact.open(path) if looks_like_path and (path / MANIFEST).is_file() else None
 
-    def _by_name(self, text: str, kind: str | None) -> Artifact | None:
-        name, prefix = split_ref(text)
-        try:
-            check_name(name)
-        except ConceptlibError:
-            return None
-        prefix = "" if prefix == LATEST else prefix
-        found = [one for one in self.list(kind, name) if one.id.startswith(prefix)]
-        if prefix and len({one.id for one in found}) > 1:
-            raise self._ambiguous(text, found)
-        return found[-1] if found else None
-
-    def _by_selector(self, text: str, kind: str | None) -> Artifact | None:
-        """The newest subset that this label or condition stands for, of the version that is meant without it."""
-        ref = parse_ref(text)
-        if not ref.selector or kind not in (None, "dataset"):
-            return None
-        base = self._by_name(ref.base, "dataset") or self._by_tag(ref.base, "dataset")
-        children = self.list("dataset", parent=base.id) if base else []
-        found = [one for one in children if ref.selector in one.info.get("selectors", ())]
-        return found[-1] if found else None
-
-    def _by_tag(self, text: str, kind: str | None) -> Artifact | None:
-        """What a tag means. One whose artifact is gone, or that several kinds have, is an error, not another."""
-        known = self._tags_of(text, kind)
-        if len({tag.kind for tag in known}) > 1:
-            kinds = " and ".join(tag.kind for tag in known)
-            raise ConceptlibError(
-                f"{text!r} is a tag of {kinds}", hint="give the id instead; `conceptlib tag` lists both"
-            )
-        for tag in known:
-            found = self.layout.open(self.layout.artifact_folder(tag.kind, tag.name, str(tag.id)))
-            if found is None:
-                raise NotFound(
-                    f"{text} is {tag.id}, which is not in this store", where=str(self.root), hint="make it again"
-                )
-            return found
-        return None
-
-    def _tags_of(self, ref: str, kind: str | None) -> builtins.list[Tag]:
-        """The tags, one a kind, that a reference may mean."""
-        name, tag = split_ref(ref)
-        try:
-            check_name(name)
-            check_tag(tag)
-        except ConceptlibError:
-            return []
-        found = [read_tag(self.layout, one, name, tag) for one in ([kind] if kind else KINDS)]
-        return [one for one in found if one.id is not None]
-
-    def _by_prefix(self, text: str, kind: str | None) -> Artifact | None:
-        if not _PREFIX.fullmatch(text):
-            return None
-        hits = [folder for folder in self._folders(kind) if folder.rpartition("/")[2].startswith(text)]
-        found = [self.layout.open(self.root / folder) for folder in hits]
-        whole = sorted((one for one in found if one is not None), key=lambda one: (one.created, one.id))
-        if len({one.id for one in whole}) > 1:
-            raise self._ambiguous(text, whole)
-        return whole[-1] if whole else None
-
-    def _ambiguous(self, text: str, found: builtins.list[Artifact]) -> ConceptlibError:
-        return ConceptlibError(
-            f"{text!r} means {len(found)} artifacts: " + ", ".join(f"{one.kind} {one.ref}" for one in found[:5]),
-            hint="write more digits",
-        )
-
-    def _not_found(self, text: str, kind: str | None) -> NotFound:
-        name = text.partition("@")[0]
-        kinds = [kind] if kind else list(KINDS)
-        names = {
-            name_of(path.name): one
-            for one in kinds
-            for path in (self.layout.artifacts / one).glob("*")
-            if any(path.glob("*"))
-        }
-        near = nearest(name, names, count=3)
-        what = f"no {kind or 'artifact'} {text!r}"
-        if near:
-            what += "; nearest: " + ", ".join(f"{one} ({names[one]})" for one in near)
-        made = MADE_BY[kind].format(name=name) if kind else ""
-        try:
-            folder_of(name)
-        except ConceptlibError:
-            made = ""
-        ref = parse_ref(text)
-        if ref.selector and not ref.word:
-            made = f"conceptlib build {shlex.quote(text)}"
-        look = "`conceptlib catalog ls` shows what is there"
-        return NotFound(what, where=str(self.root), hint=f"`{made}` makes it; {look}" if made else look)
+def _or_itself(parents: tuple[str, ...] | None, parent: str) -> tuple[str, ...]:
+    """The parents, or, where nobody could read them, what is looked for: the manifest then has to tell."""
+    return (parent,) if parents is None else parents

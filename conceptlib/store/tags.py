@@ -7,18 +7,28 @@ meant. Ids never change their meaning; what goes into a lock or a manifest is al
 from __future__ import annotations
 
 import json
+import logging
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
-from conceptlib.errors import ConceptlibError
+from conceptlib.errors import ConceptlibError, NotFound
 from conceptlib.store import files
 from conceptlib.store.artifact import Artifact
 from conceptlib.store.journal import TAGGED, Journal
+from conceptlib.store.jsonfile import read_json
 from conceptlib.store.layout import Layout
-from conceptlib.store.names import KINDS, name_of
+from conceptlib.store.names import KINDS, folder_of, name_of
+
+ID = re.compile(r"[0-9a-f]{16}")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,21 +67,53 @@ def read_tag(layout: Layout, kind: str, name: str, tag: str) -> Tag:
     """
     path = layout.tag_file(kind, name, tag)
     try:
-        changes = json.loads(path.read_bytes())["history"]
-        return Tag(kind, name, tag, tuple(Change(one["id"], one["at"]) for one in changes))
-    except FileNotFoundError:
+        return Tag(kind, name, tag, tuple(_change(one) for one in read_json(path)["history"]))
+    except (FileNotFoundError, NotADirectoryError):
         return Tag(kind, name, tag, ())
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConceptlibError(
             f"the tag {name}@{tag} is damaged: {error}", where=str(path), hint="remove the file and set the tag again"
         ) from error
 
 
-def all_tags(layout: Layout) -> Iterator[Tag]:
-    """Every tag, those that were taken away too, by kind, name and tag."""
+def _change(raw: Any) -> Change:
+    identity, at = raw["id"], raw["at"]
+    if not isinstance(at, str) or not (identity is None or (isinstance(identity, str) and ID.fullmatch(identity))):
+        raise ValueError(f"no change of a tag: {str(raw)[:80]}")
+    return Change(identity, at)
+
+
+def all_tags(layout: Layout, damaged: list[str] | None = None) -> Iterator[Tag]:
+    """Every tag, those that were taken away too, by kind, name and tag. A file that is no tag's is left out with a line
+    in the log, and its path is added to ``damaged``.
+    """
     for kind in KINDS:
-        for path in sorted((layout.tags / kind).glob("*/*.json")):
-            yield read_tag(layout, kind, name_of(path.parent.name), path.stem)
+        for name in _names(layout.tags / kind):
+            yield from tags_named(layout, kind, name_of(name), damaged)
+
+
+def tags_named(layout: Layout, kind: str, name: str, damaged: list[str] | None = None) -> Iterator[Tag]:
+    """As ``all_tags``, of one kind and name."""
+    try:
+        folder = layout.tags / kind / folder_of(name)
+    except ConceptlibError:
+        return
+    for file in _names(folder):
+        if not file.endswith(".json") or file.startswith("."):
+            continue
+        try:
+            yield read_tag(layout, kind, name, file.removesuffix(".json"))
+        except ConceptlibError as error:
+            logger.warning("left out: %s", error)
+            if damaged is not None:
+                damaged.append(str(folder / file))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
 
 
 def set_tag(layout: Layout, artifact: Artifact, tag: str, *, force: bool = False) -> Tag:
@@ -117,8 +159,10 @@ def _write(layout: Layout, tag: Tag, artifact_id: str | None) -> Tag:
     change = Change(artifact_id, datetime.now(UTC).isoformat(timespec="seconds"))
     new = Tag(tag.kind, tag.name, tag.tag, (*tag.history, change))
     text = json.dumps({"id": new.id, "history": [asdict(one) for one in new.history]}, indent=2) + "\n"
-    files.atomic_write(layout.tag_file(tag.kind, tag.name, tag.tag), text)
     journal = Journal(layout)
-    with journal.locked():
+    with journal.locked():  # as `rm` does: what is removed this moment gets no tag
+        if artifact_id and not layout.artifact_folder(tag.kind, tag.name, artifact_id).is_dir():
+            raise NotFound(f"{tag.kind} {tag.name}@{artifact_id} was removed meanwhile", where=str(layout.root))
+        files.atomic_write(layout.tag_file(tag.kind, tag.name, tag.tag), text)
         journal.announce(TAGGED, tag.kind, tag.name, str(artifact_id or tag.id), tag=tag.tag)
     return new

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ class Problem:
     """One thing that is wrong with an artifact.
 
     ``what`` is ``damaged`` (a file's bytes differ), ``missing``, ``extra`` (a file that the manifest does not name),
-    ``manifest`` (unreadable) or ``id`` (the manifest contradicts itself or its place). ``path`` is absolute.
+    ``manifest`` (unreadable), ``unreadable`` (a folder that nobody may look into) or ``id`` (the manifest contradicts
+    itself or its place). ``path`` is absolute.
     """
 
     artifact: str
@@ -35,6 +37,24 @@ def verify_folder(folder: Path, *, stored: bool = True) -> list[Problem]:
     Args:
         stored: the folder lies in a store, so its place (``<kind>/<name>/<id>``) must agree with the manifest.
     """
+    before = _identity(folder)
+    if stored and before is None:
+        return []  # removed since it was listed
+    problems = _problems(folder, stored)
+    if problems and stored and _identity(folder) != before:  # removed, or made again, while it was read
+        return verify_folder(folder, stored=stored)
+    return problems
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(folder)
+        return status.st_dev, status.st_ino
+    except OSError:
+        return None
+
+
+def _problems(folder: Path, stored: bool) -> list[Problem]:
     label = "/".join(folder.parts[-3:]) if stored else str(folder)
     try:
         manifest = read_manifest(folder)
@@ -42,7 +62,11 @@ def verify_folder(folder: Path, *, stored: bool = True) -> list[Problem]:
         return [Problem(label, "manifest", folder / MANIFEST, "there is no manifest")]
     except (ConceptlibError, OSError) as error:
         return [Problem(label, "manifest", folder / MANIFEST, str(error))]
-    problems = [Problem(label, "id", folder / MANIFEST, detail) for detail in _contradictions(manifest, folder, stored)]
+    try:
+        contradictions = _contradictions(manifest, folder, stored)
+    except ConceptlibError as error:
+        return [Problem(label, "manifest", folder / MANIFEST, str(error))]
+    problems = [Problem(label, "id", folder / MANIFEST, detail) for detail in contradictions]
     problems.extend(_file_problems(manifest, folder, label))
     return problems
 
@@ -67,9 +91,7 @@ def _file_problems(manifest: Manifest, folder: Path, label: str) -> list[Problem
     expected = {entry.path: entry for entry in manifest.files}
     for relative, entry in expected.items():
         path = folder / relative
-        if not path.resolve().is_relative_to(folder.resolve()):
-            problems.append(Problem(label, "manifest", path, "the path leads out of the artifact"))
-        elif not path.is_file():
+        if not path.is_file():
             problems.append(Problem(label, "missing", path, f"{entry.size} bytes"))
         elif (size := path.stat().st_size) != entry.size:
             problems.append(Problem(label, "damaged", path, f"{size} bytes, not {entry.size}"))
@@ -85,6 +107,8 @@ def _file_problems(manifest: Manifest, folder: Path, label: str) -> list[Problem
         present = {path.relative_to(folder).as_posix() for path in files.walk(folder)}
     except ConceptlibError as error:
         return [*problems, Problem(label, "extra", Path(error.where or folder), error.what)]
+    except OSError as error:
+        return [*problems, Problem(label, "unreadable", folder, error.strerror or str(error))]
     problems.extend(
         Problem(label, "extra", folder / relative, "not in the manifest")
         for relative in sorted(present - {MANIFEST, *expected})

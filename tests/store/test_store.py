@@ -115,12 +115,39 @@ def test_a_folder_called_like_a_name_does_not_change_its_meaning(store: Store, f
 
 def test_kind_narrows(store: Store, family: dict[str, Artifact], make: Any) -> None:
     images = make("images", "icd-qr", {"x": b"pictures"})
-    assert store.get("icd-qr") == images
+    assert store.get("icd-qr", kind="images") == images
     assert store.get("icd-qr", kind="dataset") == family["new"]
     with pytest.raises(NotFound):
         store.get("icd-qr", kind="checkpoint")
     with pytest.raises(NotFound, match="of kind dataset, not images"):
         store.get(family["old"].path, kind="images")
+
+
+def test_a_name_means_what_a_spec_makes_before_what_was_made_with_it(store: Store, make: Any) -> None:
+    """Whatever came last: after an evaluation, a checkpoint's name still means the checkpoint."""
+    kinds = ["evaluation", "images", "annotations", "checkpoint", "detector", "dataset"]
+    made = [make(kind, "uce/object", {"x": kind.encode()}) for kind in kinds]
+    for kind in [*kinds[1:], kinds[0]]:
+        make(kind, "uce/object", {"x": kind.encode()})  # found again: the order of making is not that of the kinds
+    for expected in reversed(made):
+        for ref in ("uce/object", "uce/object@latest"):
+            assert store.get(ref) == expected
+        assert [one.kind for one in store.namesakes(expected)] == [
+            one.kind for one in reversed(made) if one.kind != expected.kind and one.path.exists()
+        ]
+        store.rm("uce/object")
+
+
+@pytest.mark.parametrize("kind", [None, "dataset"])
+def test_a_name_whose_versions_are_all_damaged_is_damaged_and_not_absent(
+    store: Store, make: Any, kind: str | None
+) -> None:
+    artifact = make()
+    make("images", "icd-qr", {"x": b"pictures"})
+    (artifact.path / "manifest.json").write_text("{")
+    with pytest.raises(ConceptlibError, match="the dataset icd-qr is damaged") as caught:
+        store.get("icd-qr", kind)
+    assert str(artifact.path) == caught.value.where
 
 
 @pytest.mark.parametrize(
