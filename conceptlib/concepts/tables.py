@@ -29,6 +29,7 @@ from PIL import Image
 from conceptlib.concepts.overlays import Mark, Part
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
+from conceptlib.store import Artifact
 from conceptlib.store.files import atomic_path
 from conceptlib.store.hashing import sha256_bytes
 
@@ -213,6 +214,7 @@ class Table:
         for path in sorted((self.path / "data").glob("*.parquet")):
             if match := _SHARD.match(path.name):
                 self._shards.setdefault(match["split"], []).append(path)
+        _refuse_missing(artifact, self.path)
         if not self._shards:
             raise ConceptlibError(
                 "there are no Parquet shards (data/<split>-00000-of-00001.parquet)",
@@ -289,6 +291,24 @@ class Table:
                         yield {**blank, **{ours[name]: value for name, value in row.items()}}
             except (pa.ArrowException, OSError) as error:
                 raise _damaged(path, error) from error
+
+
+def _refuse_missing(artifact: HasPath | Path | str, folder: Path) -> None:
+    """Raise ConceptlibError where a shard that the manifest names is not there, or was cut. A split all of whose shards
+    are gone leaves no other trace.
+    """
+    if not isinstance(artifact, Artifact):
+        try:
+            artifact = Artifact.open(folder)
+        except (OSError, ConceptlibError):
+            return  # a draft, or a folder of somebody else's: no manifest says what there was
+    lost = [entry.path for entry in artifact.missing() if entry.path.startswith("data/")]
+    if lost:
+        raise ConceptlibError(
+            f"{artifact.kind} {artifact.ref} is damaged: {len(lost)} of its shards are missing or cut ({lost[0]})",
+            where=str(folder / "data"),
+            hint="run the command that made it again, with the same settings: it makes these bytes again",
+        )
 
 
 class ImageTable(Table):

@@ -32,6 +32,7 @@ from conceptlib.specs.registry import ERASURE_ADAPTERS, METHODS
 from conceptlib.specs.schema import ConceptSpec
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_write
+from conceptlib.store.manifest import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,14 @@ def load(
 
 
 def open_folder(folder: Path, placement: Placement, base: str | Path | None = None) -> ErasedPipeline:
-    """`load` for the folder of a checkpoint."""
+    """`load` for the folder of a checkpoint.
+
+    Raises:
+        ConceptlibError: as `load`; a file whose bytes are not those that the folder's manifest names. Each is read for
+        that once a process.
+    """
+    if (folder / MANIFEST).is_file():  # a folder of weights without one is nobody's word
+        Artifact.open(folder).intact()
     record = Checkpoint.read(folder)
     adapter = adapter_module(record)
     if adapter.WHOLE and base is not None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from conceptlib.concepts import tables
-from conceptlib.concepts.tables import AnnotationTable, ImageTable, image_row
+from conceptlib.concepts.tables import AnnotationTable, ImageTable, image_row, shard_name
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
 from conceptlib.store.hashing import sha256_bytes
@@ -217,3 +217,26 @@ def test_pictures_are_not_compressed_again(tmp_path: Path) -> None:
     group = pq.read_metadata(tmp_path / "a.parquet").row_group(0)
     codecs = {group.column(k).path_in_schema: group.column(k).compression for k in range(group.num_columns)}
     assert codecs.pop("image.bytes") == "UNCOMPRESSED" and set(codecs.values()) == {"SNAPPY"}
+
+
+@pytest.mark.parametrize("whole_split", [True, False])
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize("form", ["artifact", "path"])
+def test_a_shard_that_the_manifest_names_is_missed(home: Path, whole_split: bool, cut: bool, form: str) -> None:
+    """Also where all shards of a split are gone, which leave no other trace."""
+    from conceptlib.store import Store
+
+    with Store().draft("dataset", "lost", lock={}) as draft:
+        for split in ("train", "test"):
+            row = image_row("0", Image.new("RGB", (8, 8)), caption="a", seed=0)
+            ImageTable.write(draft.path / "data" / shard_name(split, 0, 1), [row])
+        artifact = draft.commit()
+    ref = artifact if form == "artifact" else artifact.path
+    assert len(ImageTable(ref)) == 2
+    for path in sorted((artifact.path / "data").glob("train-*" if whole_split else "*")):
+        if cut:
+            path.write_bytes(path.read_bytes()[:-1])
+        else:
+            path.unlink()
+    with pytest.raises(ConceptlibError, match=r"dataset lost@\w+ is damaged: \d of its shards are missing or cut"):
+        ImageTable(ref)

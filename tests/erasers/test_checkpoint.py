@@ -190,9 +190,30 @@ def test_tensors_that_do_not_match_are_found(
     make: Callable[[str], Artifact], tmp_path: Path, kind: str, file: str, change: Callable[[Any], Any], complaint: str
 ) -> None:
     folder = Path(shutil.copytree(make(kind).path, tmp_path / "copy"))
+    (folder / "manifest.json").unlink()  # it would tell before: the bytes are not those of the artifact
     rewrite(folder / file, change)
     with pytest.raises(ConceptlibError, match=complaint):
         load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_flipped_bytes_are_an_error_and_never_drawn_with(make: Callable[[str], Artifact], kind: str) -> None:
+    artifact = make(kind)
+    rows = [{"caption": "a ring", "seed": 3}]
+    load(artifact, device="cpu")
+    weights = max((artifact.path / entry.path for entry in artifact.files), key=lambda path: path.stat().st_size)
+    data = bytearray(weights.read_bytes())
+    data[-50] ^= 255
+    weights.write_bytes(data)
+    for ref in (artifact, artifact.name, artifact.path):
+        with pytest.raises(
+            ConceptlibError, match="is damaged: its bytes are not those that the manifest names"
+        ) as caught:
+            load(ref, device="cpu")
+        assert caught.value.where == str(weights) and "--repair" in caught.value.hint
+    with pytest.raises(ConceptlibError, match="is damaged"):
+        generate(artifact, rows, num_steps=1, device="cpu")
+    assert Store().list("images") == []
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"adapter": "magic"}', "[]"])
