@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from conceptlib.cli import output
+from conceptlib.cli._which import kind_option
 from conceptlib.cli.output import Output
 
 WEIGHTS = ("full", "lora", "tensors")
@@ -27,9 +28,12 @@ WEIGHTS = ("full", "lora", "tensors")
 @click.option("--split", help="Pictures: only this split; all by default.")
 @click.option("--categories", metavar="NAME,...", help="Pictures: concepts in the order of their ids.")
 @click.option("--base", metavar="MODEL", help="Checkpoint: where its base is, if not where the checkpoint says.")
+@kind_option
 @output.yes_option
 @output.options
-def cli(out: Output, ref: str, form: str, to: str, base: str | None, yes: bool, **options: Any) -> None:
+def cli(
+    out: Output, ref: str, form: str, to: str, kind: str | None, base: str | None, yes: bool, **options: Any
+) -> None:
     """Write a dataset, generated images or an annotation set for other tools, or a checkpoint with other weights.
 
     The pictures' files are copied as they are; --yes replaces an earlier export of something else. A checkpoint
@@ -41,17 +45,22 @@ def cli(out: Output, ref: str, form: str, to: str, base: str | None, yes: bool, 
     conceptlib export icd-qr --format coco-results --annotations yolo-icd --split test --to ./results
     conceptlib export esd/colour --format full --to ./without-red
     """
+    what: Any = ref
+    if kind is not None:
+        from conceptlib.store import Store
+
+        what = Store().get(ref, kind)
     if form in WEIGHTS:
         if wrong := [name for name, value in options.items() if value is not None]:
             raise click.UsageError(f"--{wrong[0]} is for pictures, --format {form} for checkpoints")
-        _export_weights(out, ref, form, to, base)
+        _export_weights(out, what, form, to, base)
     else:
         if base is not None:
             raise click.UsageError(f"--base is for checkpoints, --format {form} for pictures")
-        _export_pictures(out, ref, form, to, overwrite=yes, **options)
+        _export_pictures(out, what, form, to, overwrite=yes, **options)
 
 
-def _export_pictures(out: Output, ref: str, form: str, to: str, categories: str | None, **options: Any) -> None:
+def _export_pictures(out: Output, ref: Any, form: str, to: str, categories: str | None, **options: Any) -> None:
     from conceptlib.formats import export_dataset
 
     names = None if categories is None else [name.strip() for name in categories.split(",")]
@@ -65,7 +74,7 @@ def _export_pictures(out: Output, ref: str, form: str, to: str, categories: str 
         out.warn(note)
 
 
-def _export_weights(out: Output, ref: str, adapter: str, to: str, base: str | None) -> None:
+def _export_weights(out: Output, ref: Any, adapter: str, to: str, base: str | None) -> None:
     """Export a checkpoint and say how exact it is."""
     from conceptlib.erasers.export import export_checkpoint
 

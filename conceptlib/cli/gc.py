@@ -7,6 +7,8 @@ import click
 from conceptlib.cli import output
 from conceptlib.cli.output import Output
 
+_MOST = 36500.0
+
 
 @click.command("gc", short_help="Remove what interrupted work left behind.")
 @click.option("--days", type=click.FloatRange(min=0), default=7, show_default=True, help="Spare what is younger.")
@@ -22,6 +24,9 @@ def cli(out: Output, days: float, dry_run: bool) -> None:
     from datetime import timedelta
 
     from conceptlib.store import Store
+
+    if not days <= _MOST:  # NaN is in no range
+        raise click.UsageError(f"--days {days} is no number of days")
 
     report = Store().gc(older_than=timedelta(days=days), dry_run=dry_run)
     out.table(report.removed, ["what", "path", "size"], quiet="path", empty="there is nothing to remove")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conceptlib.cli import output
+from conceptlib.cli._which import kind_option
 
 if TYPE_CHECKING:
     from conceptlib.hub.publish import PublishResult
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     required=True,
     help="ORG/NAME or hf://ORG/NAME on the Hub; ./DIR or /DIR for a folder.",
 )
+@kind_option
 @output.dry_run_option
 @click.option("--private", is_flag=True, help="Make the repository private when it is created.")
 @click.option(

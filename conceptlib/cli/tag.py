@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from conceptlib.cli import output
+from conceptlib.cli._which import kind_option, say_which
 from conceptlib.cli.output import Output
 
 
 @click.command("tag", short_help="Give a version a name, or list such names.")
 @click.argument("ref", metavar="[ARTIFACT]", required=False)
 @click.argument("tag", metavar="[TAG]", required=False)
-@click.option("--kind", help="Where several kinds share the name: dataset, annotations, checkpoint, ...")
+@kind_option
 @click.option("--force", is_flag=True, help="Move a tag that means another version.")
 @output.options
 def cli(out: Output, ref: str | None, tag: str | None, kind: str | None, force: bool) -> None:
@@ -35,5 +36,7 @@ def cli(out: Output, ref: str | None, tag: str | None, kind: str | None, force: 
         ]
         out.table(rows, ["tag", "kind", "id", "since"], empty="no tags yet")
         return
-    set_ = store.tag(ref or "", tag, kind=kind, force=force)
+    artifact = store.get(ref or "", kind)
+    say_which(out, store, ref or "", artifact, kind)
+    set_ = store.tag(artifact, tag, force=force)
     out.result(set_, human=f"{set_.ref} is {set_.kind} {set_.id}", quiet=set_.ref)

@@ -59,3 +59,42 @@ def test_env_tells_versions_and_folders(capsys, home) -> None:
     shown = json.loads(capsys.readouterr().out)
     assert shown["home"] == str(home)
     assert shown["torch"] and shown["conceptlib"] and shown["device"]
+
+
+@pytest.fixture
+def namesakes(artifact: Artifact) -> dict[str, Artifact]:
+    """A checkpoint, the pictures that it drew, which have its name and are newer."""
+    made = {"dataset": artifact}
+    for kind, parent in (("checkpoint", "dataset"), ("images", "checkpoint")):
+        with Store().draft(kind, "uce/object", lock={}, parents={parent: made[parent]}) as draft:
+            (draft.path / "a.txt").write_text(kind)
+            made[kind] = draft.commit()
+    return made
+
+
+def test_a_name_that_other_kinds_have_too_is_said(capsys, namesakes: dict[str, Artifact]) -> None:
+    checkpoint, images = namesakes["checkpoint"], namesakes["images"]
+    said = f"uce/object is taken for the checkpoint {checkpoint.id}; it is also images {images.id}"
+    for command in (["tag", "uce/object", "best"], ["verify", "uce/object"], ["verify", "uce/object@latest"]):
+        assert main(command) == 0
+        assert said in capsys.readouterr().err
+    assert Store().get("uce/object@best") == checkpoint
+    for command in (["verify", checkpoint.id], ["verify", "uce/object", "--kind", "images"], ["verify", "things"]):
+        assert main(command) == 0
+        assert "is taken for" not in capsys.readouterr().err
+    assert main(["rm", "uce/object", "--dry-run"]) == 1  # the checkpoint has a child
+    assert main(["rm", "uce/object", "--kind", "images", "--yes", "-q"]) == 0
+    assert capsys.readouterr().out == f"{images.id}\n" and not images.path.exists()
+    assert main(["rm", "uce/object", "--kind", "pictures"]) == 1 and "unknown kind" in capsys.readouterr().err
+
+
+def test_export_and_publish_take_a_kind(capsys, namesakes: dict[str, Artifact], tmp_path) -> None:
+    for command in (["export", "uce/object", "--format", "coco"], ["publish", "things"]):
+        assert main([*command, "--to", str(tmp_path / "out"), "--kind", "detector"]) == 1
+        assert "no detector" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("days", ["nan", "inf", "1e300", "-1"])
+def test_days_that_are_no_number_of_days(capsys, days: str) -> None:
+    assert main(["gc", "--days", days]) == 2
+    assert "days" in capsys.readouterr().err
