@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -37,6 +37,8 @@ class QrRanges(BaseParams):
     module), for others versions 1 to 10 at 16-42 % of the short side. See `overlays.qr.QrParams` for the fields.
     """
 
+    later: ClassVar[frozenset[str]] = frozenset({"perspective", "blur", "coloured", "rounded", "logo", "inverted"})
+
     modes: Annotated[tuple[Literal["numeric", "alphanumeric", "byte", "kanji"], ...] | None, Field(min_length=1)] = None
     error_levels: Annotated[tuple[Literal["L", "M", "Q", "H"], ...] | None, Field(min_length=1)] = None
     version: Annotated[IntRange, within(1, 10)] | None = None
@@ -50,6 +52,12 @@ class QrRanges(BaseParams):
     overhang: Fraction | None = None
     place: Literal["anywhere", "corners"] | None = None
     jitter: Fraction | None = None
+    perspective: Annotated[FloatRange, within(0, 0.5)] | None = None
+    blur: Annotated[FloatRange, within(0, 1)] | None = None
+    coloured: Fraction | None = None
+    rounded: Fraction | None = None
+    logo: Fraction | None = None
+    inverted: Fraction | None = None
 
 
 class WatermarkRanges(BaseParams):

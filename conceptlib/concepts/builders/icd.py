@@ -322,7 +322,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
     fonts = find_fonts(params.fonts)
     layers = tuple(_layer(concept, params, fonts.fonts) for concept in spec.concepts)
     drawn = {
-        layer.concept: {"small": _plain(layer.small), "normal": _plain(layer.normal)}
+        layer.concept: {"small": _plain(layer.small, layer.name), "normal": _plain(layer.normal, layer.name)}
         | OVERLAYS.version_lock(layer.name)
         for layer in layers
     }
@@ -407,12 +407,13 @@ def _by_kind(preset: Any, given: dict[str, Any], kinds: Sequence[str]) -> dict[s
     return whole
 
 
-def _plain(ranges: Any) -> dict[str, Any]:
-    """Parameters as the lock has them: fonts are named there once, by their hashes."""
+def _plain(ranges: Any, overlay: str) -> dict[str, Any]:
+    """Parameters as the lock has them: fonts are named there once, by their hashes; what came later is, where used."""
+    later = getattr(_overlay(overlay), "LATER", frozenset())
     return {
         field.name: dict(value) if isinstance(value := getattr(ranges, field.name), Mapping) else value
         for field in dataclasses.fields(ranges)
-        if field.name != "fonts"
+        if field.name != "fonts" and not (field.name in later and getattr(ranges, field.name) == field.default)
     }
 
 

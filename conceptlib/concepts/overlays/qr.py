@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from conceptlib.concepts.drawing import qr_symbol
+from conceptlib.concepts.drawing import qr_style, qr_symbol
 from conceptlib.concepts.overlays import Mark, make_mark, rectangle, stamp
 
 CONCEPT = "qr-code"
+LATER = frozenset({"perspective", "blur", "coloured", "rounded", "logo", "inverted"})
+"""Parameters that came after datasets had been built: not in locks while they have their defaults."""
 MODES = ("numeric", "alphanumeric", "byte", "kanji")
 ERROR_LEVELS = ("L", "M", "Q", "H")
 
@@ -47,6 +49,10 @@ class QrParams:
         place: "anywhere", or "corners": one of the picture's four corners.
         jitter: at a corner, how far the code may be moved from its outermost place towards the middle, along each
             axis, as a fraction of the short side, 0 or more.
+        perspective: how far corners move to the code's middle, each by itself, as a share of the way, 0 to 0.5.
+        blur: radius, in modules, 0 to 1.
+        coloured, rounded, logo, inverted: shares of codes in colours, of round modules, with a disc in the middle (of
+            error levels Q and H), light on dark, 0 to 1. With these at 0 the others are drawn as they were before.
     """
 
     modes: tuple[str, ...] = MODES
@@ -62,6 +68,12 @@ class QrParams:
     overhang: float = 0.0
     place: str = "anywhere"
     jitter: float = 0.1
+    perspective: tuple[float, float] = (0.0, 0.0)
+    blur: tuple[float, float] = (0.0, 0.0)
+    coloured: float = 0.0
+    rounded: float = 0.0
+    logo: float = 0.0
+    inverted: float = 0.0
 
 
 WORLD = QrParams(
@@ -94,8 +106,14 @@ def draw_qr(image: Image.Image, rng: np.random.Generator, params: QrParams | Non
     center = _place(rng, image.size, side, quiet * side / len(modules), rotation, params)
     quad = rectangle(center, side, side, rotation)
     full = side * (len(modules) + 2 * quiet) / len(modules)
-    tile = _tile(np.pad(modules, quiet), dark, light)
-    out, mask = stamp(image, tile, rectangle(center, full, full, rotation), opacity, Image.Resampling.NEAREST)
+    whole = rectangle(center, full, full, rotation)
+    style = qr_style.draw_style(rng, params, level, dark, light)
+    if style is None:
+        out, mask = stamp(image, _tile(np.pad(modules, quiet), dark, light), whole, opacity, Image.Resampling.NEAREST)
+    else:
+        whole = qr_style.seen(whole, style.shrink)
+        quad = qr_style.inner(whole, side / full)
+        out, mask = qr_style.stamp(image, qr_style.tile(np.pad(modules, quiet), quiet, style, level), whole, opacity)
     drawn = {
         "mode": mode,
         "error_level": level,
@@ -106,6 +124,7 @@ def draw_qr(image: Image.Image, rng: np.random.Generator, params: QrParams | Non
         "side": side,
         "dark": dark,
         "light": light,
+        **(style.told() if style is not None else {}),
     }
     return out, make_mark(CONCEPT, quad, image.size, payload, drawn, mask, opacity)
 
