@@ -1,5 +1,5 @@
 # make demo    the whole job on the embedded model, from nothing: venv, install, `conceptlib demo`
-# make test    ruff, mypy, pytest
+# make test    ruff, mypy, pytest; ROOM=catalog runs the tests of one room alone, without mypy
 # make lint    ruff and mypy alone
 # make docs    docs/cli.md anew, from the commands' own help
 # make clean   remove the environment and every cache; artifacts in $CONCEPTLIB_HOME stay
@@ -18,8 +18,8 @@ CALM := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 demo: $(VENV)/.installed-demo
 	$(BIN)/conceptlib demo
 
-test: lint
-	$(CALM) $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+test: $(if $(ROOM),$(VENV)/.installed-test,lint)
+	$(CALM) $(BIN)/python -m pytest -n 2 $(if $(ROOM),tests/$(ROOM)) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/python -m ruff check .

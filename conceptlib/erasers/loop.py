@@ -22,7 +22,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -342,9 +342,16 @@ def stream(seed: int, rows: int, positions: np.ndarray) -> list[int]:
     """The data's rows at positions of an endless stream: one permutation of all rows after the other."""
     found = []
     for epoch in np.unique(positions // rows):
-        order = row_generator(seed, int(epoch), "order").permutation(rows)
+        order = _order(seed, rows, int(epoch))
         found += [int(order[position % rows]) for position in positions[positions // rows == epoch]]
     return found
+
+
+@lru_cache(maxsize=2)  # two epochs meet in a batch; a permutation of a million rows takes 0.1 s
+def _order(seed: int, rows: int, epoch: int) -> np.ndarray:
+    order: np.ndarray = row_generator(seed, epoch, "order").permutation(rows)
+    order.setflags(write=False)
+    return order
 
 
 def generators(seed: int, positions: np.ndarray) -> list[torch.Generator]:
