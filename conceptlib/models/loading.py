@@ -65,6 +65,12 @@ def resolve_base(base: str | Path) -> Source:
 
         return Source("tiny", str(tiny.path()))
     folder = Path(said).expanduser()
+    if folder.is_file():
+        raise ConceptlibError(
+            "this is a single file, and a base is a folder in diffusers' layout",
+            where=str(folder),
+            hint="turn it into one, once: StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)",
+        )
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():
             raise ConceptlibError(
@@ -125,17 +131,23 @@ def load_source(source: Source, placement: Placement, *, stored: Collection[str]
     from transformers import CLIPTextModel
 
     index_file = _index_file(source)
-    index = json.loads(index_file.read_text(encoding="utf-8"))
+    index = read_index(index_file, where=source.ref)
     check_index(index, where=source.ref)
     where: dict[str, Any] = {"use_safetensors": True}
     if source.on_hub:  # the commit, even where a branch was named: it may move between two files
         where["revision"] = index_file.parent.name
     with quiet(), _explained(source):
+        variants = _variants(source, index_file)
         modules = {}
         for name, cls in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel)):
             dtype = _stored_dtype(source, name) if name in stored else placement.dtype
             module, info = cls.from_pretrained(
-                source.location, subfolder=name, output_loading_info=True, dtype=dtype, **where
+                source.location,
+                subfolder=name,
+                output_loading_info=True,
+                dtype=dtype,
+                variant=variants[name],
+                **where,
             )
             _check_complete(info, where=f"{source.ref}/{name}")
             modules[name] = module
@@ -177,6 +189,38 @@ def place(pipe: Any, placement: Placement) -> Any:
         pipe.unet.to(memory_format=torch.channels_last)
         pipe.vae.to(memory_format=torch.channels_last)
     return pipe
+
+
+def read_index(path: Path, *, where: str) -> dict[str, Any]:
+    """The content of a `model_index.json`.
+
+    Raises:
+        ConceptlibError: it cannot be read, or is no mapping.
+    """
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(index, dict):
+            raise ValueError("it is no mapping")
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConceptlibError(
+            f"the model's model_index.json cannot be read: {error}",
+            where=where,
+            hint="the file is damaged or cut off: download or copy it again",
+        ) from error
+    return index
+
+
+def _variants(source: Source, index_file: Path) -> dict[str, str | None]:
+    """`fp16` for every component whose weights are there under that variant's name alone, by component."""
+    folder = index_file.parent  # on the Hub's side what was fetched before
+    names = {path.relative_to(folder).as_posix() for path in folder.glob("*/*.safetensors")}
+    if source.on_hub:
+        names |= reading.ask(source.location, folder.name).files
+    found: dict[str, str | None] = {}
+    for component in COMPONENTS:
+        weights = [name for name in names if name.startswith(f"{component}/") and name.endswith(".safetensors")]
+        found[component] = "fp16" if weights and all(".fp16" in name for name in weights) else None
+    return found
 
 
 def check_index(index: dict[str, Any], *, where: str) -> None:

@@ -159,3 +159,39 @@ def test_components_may_keep_the_precision_of_their_files(tmp_path: Path, dtype:
         pipe.save_pretrained(tmp_path / "model", safe_serialization=True)
     opened = load_source(resolve_base(tmp_path / "model"), choose("cpu", "float32"), stored=("unet",))
     assert (opened.unet.dtype, opened.vae.dtype, opened.text_encoder.dtype) == (dtype, torch.float32, torch.float32)
+
+
+def test_weights_that_are_there_as_fp16_alone_are_taken(tmp_path: Path) -> None:
+    pipe = build_pipeline()
+    for module in (pipe.unet, pipe.vae, pipe.text_encoder):
+        narrow(module, torch.float16, ())
+    with quiet():
+        pipe.save_pretrained(tmp_path / "half", safe_serialization=True, variant="fp16")
+        pipe.save_pretrained(tmp_path / "shards", safe_serialization=True, variant="fp16", max_shard_size="100kB")
+    assert len(list((tmp_path / "shards/unet").glob("*.safetensors"))) > 1
+    for name in ("half", "shards"):
+        opened = load_pipeline(tmp_path / name, device="cpu")
+        assert opened.unet.dtype == torch.float32
+        for key, value in pipe.unet.named_parameters():
+            assert torch.equal(opened.unet.get_parameter(key), value.float())
+
+
+def test_whole_weights_go_before_a_variant_beside_them(copy: Path) -> None:
+    whole = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    other = {name: torch.zeros_like(value).half() for name, value in load_file(whole).items()}
+    save_file(other, whole.with_name("diffusion_pytorch_model.fp16.safetensors"), metadata={"format": "pt"})
+    assert bool(load_pipeline(copy, device="cpu").unet.conv_in.weight.any())
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "", "[" * 100_000, "\udcff"])
+def test_a_damaged_index_is_told(copy: Path, text: str) -> None:
+    (copy / "model_index.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ConceptlibError, match=r"model_index\.json cannot be read"):
+        load_pipeline(copy, device="cpu")
+
+
+def test_a_single_file_is_told_how_to_become_a_base(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(ConceptlibError, match="single file") as caught:
+        resolve_base(tmp_path / "model.safetensors")
+    assert "from_single_file" in caught.value.hint
