@@ -22,6 +22,7 @@ from typing import Any
 
 from conceptlib.concepts.blocks import BlockWork, block_tasks
 from conceptlib.concepts.builders import Job, Progress, RowsJob
+from conceptlib.concepts.duplicates import VERSION as COPIES
 from conceptlib.concepts.prompts.subset import build_subset, find_base, subset_ref
 from conceptlib.concepts.prompts.table import is_prompts
 from conceptlib.concepts.reuse import Earlier, Recorded, find_earlier, recipe_digest
@@ -38,14 +39,16 @@ from conceptlib.store.files import atomic_path, atomic_write
 from conceptlib.store.hashing import digest
 
 _PARTS = "parts"
-_PATHS = ("source", "fonts", "missing_captions", "file")
+_PATHS = ("source", "fonts", "missing_captions", "file", "exclude")
 """Parameters that may be paths."""
 _HINTS = {  # of reasons for which no picture can be used
-    "bad-caption": "say in which encoding the captions are: encoding=cp1252, or correct them",
-    "bad-row": "correct the metadata's lines; rejects name them",
+    "bad-caption": "a caption is text: correct those that are none, or say another caption_column=",
+    "bad-row": "correct the metadata's lines",
     "missing-file": "names in metadata are relative to its own folder, paths in tables to the table's",
     "no-caption": "write metadata.jsonl or NAME.txt files, or say missing_captions=keep, or =MODEL for one that writes "
     "them; in a tar a caption lies beside its picture: sort it by name",
+    "no-split": "splits=hash takes all pictures",
+    "refused": "only files inside the source are read: copy them into it, or give a folder that holds them all",
 }
 
 
@@ -96,9 +99,11 @@ def build(
         if not isinstance(loaded, DatasetSpec):
             raise TypeError(f"a dataset spec expected, not {type(loaded).__name__}")
         spec = loaded
-    job = _prepare(spec, source)
+    job = _prepare(spec, source, store)
     lock: dict[str, Any] = {"spec": portable(spec.resolved(), _PATHS), "source": job.source.lock(), "builder": job.lock}
     lock |= BUILDERS.version_lock(spec.builder)
+    if isinstance(job, Job) and job.duplicates != "off":
+        lock["copies"] = COPIES
     with store.draft("dataset", spec.name, lock=lock, parents={}) as draft:
         if isinstance(job, RowsJob):
             return draft.done or job.fill(draft, progress)
@@ -149,12 +154,14 @@ def summary(artifact: Artifact, store: Store | None = None) -> dict[str, Any]:
     return {"id": artifact.id, "name": artifact.name, **told, **truth, "path": artifact.path}
 
 
-def _prepare(spec: DatasetSpec, source: Iterable[Any] | None) -> Job | RowsJob:
+def _prepare(spec: DatasetSpec, source: Iterable[Any] | None, store: Store) -> Job | RowsJob:
     prepare = BUILDERS.get(spec.builder).prepare
+    known = inspect.signature(prepare).parameters
+    given: dict[str, Any] = {"store": store} if "store" in known else {}
     if source is None:
-        job: Job | RowsJob = prepare(spec)
-    elif "source" in inspect.signature(prepare).parameters:
-        job = prepare(spec, source=source)
+        job: Job | RowsJob = prepare(spec, **given)
+    elif "source" in known:
+        job = prepare(spec, source=source, **given)
     else:
         raise ConceptlibError(
             f"the builder {spec.builder} takes no rows from Python", where="source", hint="leave `source` out"
@@ -284,5 +291,13 @@ class _Build:
         return ConceptlibError(
             f"no picture of the source can be used ({reasons or 'it is empty'})",
             where=f"{first.get('image_id', '')}: {first.get('detail', '')}" if first else self.spec.name,
-            hint=next((hint for reason, hint in _HINTS.items() if reason in rejects), "look at the source's files"),
+            hint=_hint(rejects, str(first.get("detail", ""))),
         )
+
+
+def _hint(rejects: dict[str, int], first: str) -> str:
+    """What to do where no picture can be used: about the most frequent reason."""
+    reason = max(rejects, key=lambda name: rejects[name], default="")
+    if reason == "bad-caption" and "encoding=" in first:
+        return "say in which encoding the captions are, encoding=cp1252 for instance, or save them as UTF-8"
+    return _HINTS.get(reason, "look at the source's files")

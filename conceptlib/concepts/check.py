@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from conceptlib.concepts.duplicates import groups
-from conceptlib.concepts.images import Reject, decode
-from conceptlib.concepts.picture_hashes import GAP, SIDE, Hashes, picture_hashes
+from conceptlib.concepts.images import Reject
+from conceptlib.concepts.picture_hashes import Hashes, picture_hashes, small
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.concepts.workers import count_workers, outcomes
 from conceptlib.store import Artifact, Store
@@ -94,9 +94,7 @@ def check(
 
 def _hash_row(row: Mapping[str, Any]) -> Hashes | None:
     try:
-        image = decode(
-            row["image"]["bytes"], resolution=SIDE, resize="max-side", reducing_gap=GAP, min_side=1, max_pixels=1 << 28
-        )
+        image = small(row["image"]["bytes"], 1 << 28)
     except Reject:
         return None
     return picture_hashes(image, row["image_sha256"])

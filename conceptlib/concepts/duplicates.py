@@ -1,12 +1,13 @@
 """Pictures that are there twice: the same file, or nearly the same picture, and that none is in train and in test.
 
 Exact copies have the same sha256. Near copies (another size, another compression, a small mark) have 64-bit perceptual
-hashes (`picture_hashes`) that differ in at most `max_distance` bits. Pictures that a chain of such pairs connects are
-one group. Of pictures of one flat colour only exact copies count.
+hashes (`picture_hashes`) that differ in at most `max_distance` bits. Crops, frames, caption bars and mirror images are
+found by their `sketches`. Pictures that a chain of such pairs connects are one group. Of pictures of one flat colour
+only exact copies count.
 
 Pairs are found without comparing all with all: hashes that differ in r bits agree, in one of four 16-bit bands, up to
 r // 4 bits (pigeonhole; multi-index hashing, Norouzi et al., CVPR 2012, arXiv:1307.2982). Memory: about 30 bytes a
-picture, and one block of pairs.
+picture, one block of pairs, and what the search among sketches takes.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from conceptlib.concepts.images import MAX_PIXELS, Reject, decode
-from conceptlib.concepts.picture_hashes import GAP, SIDE, Hashes, picture_hashes
+from conceptlib.concepts.images import MAX_PIXELS, Reject
+from conceptlib.concepts.picture_hashes import HASH_SIDE, Hashes, picture_hashes, small
+from conceptlib.concepts.sketches import SIDE, Sketches
 from conceptlib.concepts.sources.base import Item
 from conceptlib.concepts.world import Scene
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import sha256_bytes
 
+VERSION = 2
+"""Of what counts as a copy: in the locks of datasets whose copies are looked for, see `conceptlib.specs.registry`."""
 MAX_DISTANCE = 10
 _BLOCK = 1 << 21  # pairs looked at together
 
@@ -36,13 +40,11 @@ class HashItem:
     max_pixels: int = MAX_PIXELS
 
     def __call__(self, item: Item) -> tuple[str, Hashes | None]:
+        drawn = isinstance(item.data, Scene)
         try:
-            data = item.load(SIDE)
-            limits: dict[str, Any] = {"min_side": 1, "max_pixels": self.max_pixels, "fresh": True}
-            image = decode(data, resolution=SIDE, resize="max-side", reducing_gap=GAP, **limits)
+            image = small(item.load(HASH_SIDE if drawn else SIDE), self.max_pixels)
         except Reject:
             return item.split, None
-        drawn = isinstance(item.data, Scene)
         return item.split, picture_hashes(image, sha256_bytes(image.tobytes()) if drawn else item.content_sha256())
 
 
@@ -60,7 +62,8 @@ def groups(hashes: Iterable[Hashes | None], max_distance: int) -> np.ndarray:
         raise ConceptlibError(
             f"a distance of {max_distance} bits makes everything alike", where="max_distance", hint="0 to 10"
         )
-    exact, near = _columns(hashes)
+    sketches = Sketches()
+    exact, near = _columns(hashes, sketches)
     union = _Union(len(exact))
     known = np.flatnonzero(exact[:, 1])
     union.join_equal(known, exact[known, 0])
@@ -69,6 +72,8 @@ def groups(hashes: Iterable[Hashes | None], max_distance: int) -> np.ndarray:
     values, first = np.unique(near[shown, 0], return_index=True)
     for left, right in near_pairs(values, max_distance):
         union.join(shown[first[left]], shown[first[right]])
+    if copies := sketches.copies(union.labels):
+        union.join(*np.array(copies).T)
     return union.first_members()
 
 
@@ -193,12 +198,13 @@ class _Union:
         return first[inverse].astype(np.int32)
 
 
-def _columns(hashes: Iterable[Hashes | None]) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 2) uint64 each: a hash, and whether there is one."""
+def _columns(hashes: Iterable[Hashes | None], sketches: Sketches) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 2) uint64 each: a hash, and whether there is one; the sketches go where they are kept."""
     import array
 
     exact, near = array.array("Q"), array.array("Q")
-    for one in hashes:
+    for number, one in enumerate(hashes):
+        sketches.add(number, one.sketch if one else None)
         exact.extend((one.exact, 1) if one else (0, 0))
         near.extend((one.near, 1) if one and one.near is not None else (0, 0))
     return tuple(np.frombuffer(column, np.uint64).reshape(-1, 2) for column in (exact, near))  # type: ignore[return-value]

@@ -22,6 +22,7 @@ class Reject(Exception):
         "no-caption",
         "bad-caption",  # it is no text, or in an encoding that nobody named
         "bad-row",  # a line of a table that does not fit it
+        "has-concept",  # a detector finds the concept in it already
         "no-split",  # it lies in none of the source's splits
         "other-picture",  # another picture of its sample is used
         "duplicate",  # the row key came before

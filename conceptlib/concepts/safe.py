@@ -45,12 +45,16 @@ class Root:
     """A folder whose files may be read.
 
     Args:
-        folder: it may be a link itself: the user named it.
+        folder: it may be a link itself: the user named it. Of a snapshot in the Hub's cache, which is made of links,
+            the files are those of its repository's folder there.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.real = os.path.realpath(folder)
+        above, snapshots = os.path.split(os.path.dirname(self.real))
+        if snapshots == "snapshots" and os.path.isdir(os.path.join(above, "blobs")):
+            self.real = above
 
     def resolve(self, path: Path) -> Path:
         """Where a path leads when all links are followed. Raises `Reject`: out of the folder."""

@@ -37,6 +37,18 @@ def test_a_file_and_a_link_inside_are_read(folder: Path, tmp_path: Path) -> None
     assert read_file(tmp_path / "root" / "a.txt", 100, Root(tmp_path / "root")) == b"fine"
 
 
+def test_a_snapshot_of_the_hubs_cache_is_made_of_links(tmp_path: Path) -> None:
+    (tmp_path / "repo" / "blobs").mkdir(parents=True)
+    (tmp_path / "repo" / "blobs" / "abc").write_text("fine")
+    (tmp_path / "out").write_text("secret")
+    snapshot = tmp_path / "repo" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (snapshot / "a.txt").symlink_to("../../blobs/abc")
+    (snapshot / "b.txt").symlink_to("../../../out")
+    assert read_file(snapshot / "a.txt", 100, Root(snapshot)) == b"fine"
+    assert reason(snapshot / "b.txt", snapshot) == "refused"
+
+
 @pytest.mark.parametrize("target", ["../secret.txt", "/proc/self/environ", "/dev/zero", "/dev/null", ".."])
 def test_links_that_lead_out_are_refused(folder: Path, target: str) -> None:
     (folder / "link.txt").symlink_to(target)

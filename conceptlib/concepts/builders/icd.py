@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from conceptlib.concepts.drawing.fonts import Font
+    from conceptlib.concepts.excluding import Exclude
     from conceptlib.concepts.images import Cut
     from conceptlib.concepts.overlays import Mark
+    from conceptlib.concepts.rejects import Reject
     from conceptlib.concepts.sources import Item
     from conceptlib.specs.schema import DatasetSpec
+    from conceptlib.store import Store
 
 SMALL_SIDE = 128
 """Pictures with a shorter side than this, in pixels, take an overlay's preset for small pictures (`WORLD` in its
@@ -62,7 +65,7 @@ Side2 = tuple[Side, Side]
 # What chooses the rows, and not what one of them becomes.
 _SOURCE = {"source", "rows", "test_share", "image_column", "caption_column", "source_split", "source_subset"}
 _SOURCE |= {"splits", "encoding", "schemes", "pictures"}
-_CHOICE = _SOURCE | {"variants", "missing_captions", "duplicates", "max_distance", "shard_rows"}
+_CHOICE = _SOURCE | {"variants", "missing_captions", "exclude", "duplicates", "max_distance", "shard_rows"}
 
 
 class Params(BaseParams):
@@ -97,10 +100,12 @@ class Params(BaseParams):
         split; null: keep them where the source is laid out in splits, train among them.
     encoding: of captions that are no UTF-8 and carry no mark (`cp1252`, `gb18030`).
     schemes: of addresses (`https`) that may be opened where a table names pictures; none by default.
+    exclude: a detector (a spec, a trained one, or weights): pictures of the source in which it finds one of the
+        concepts are left out.
     pictures: of a list of pictures in one row the `first`, or `each` as a row.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"splits", "encoding", "schemes", "pictures"})
+    later: ClassVar[frozenset[str]] = frozenset({"splits", "encoding", "schemes", "pictures", "exclude"})
 
     source: Annotated[str, Field(min_length=1)] = "world"
     rows: PositiveInt | None = None
@@ -133,6 +138,7 @@ class Params(BaseParams):
     encoding: Annotated[str, AfterValidator(_encoding)] | None = None
     schemes: tuple[Literal["http", "https", "hf", "s3", "gs"], ...] = ()
     pictures: Literal["first", "each"] = "first"
+    exclude: Annotated[str, Field(min_length=1)] | None = None
 
 
 @dataclass(frozen=True)
@@ -163,13 +169,15 @@ class Artist:
         seed: of the spec.
         layers: in the order in which they are drawn.
         resolution: pixels.
+        exclude: tells which pictures are left out for what they show.
     """
 
     params: Params
     seed: int
     layers: tuple[Layer, ...]
     resolution: int
-    _last: list[tuple[Any, Image.Image]] = field(default_factory=list, repr=False, compare=False)
+    exclude: Exclude | None = None
+    _last: list[tuple[Any, Image.Image | Reject]] = field(default_factory=list, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_last": []}
@@ -205,11 +213,15 @@ class Artist:
 
     def _whole(self, item: Item) -> Image.Image:
         """The item's picture, decoded once for variants that follow each other; not to be changed. Raises `Reject`."""
+        from conceptlib.concepts.excluding import REASON
         from conceptlib.concepts.images import decode_whole
+        from conceptlib.concepts.rejects import Reject
 
         p = self.params
         if self._last and self._last[0][0] == item.data:
-            return self._last[0][1]
+            if isinstance(last := self._last[0][1], Reject):
+                raise last
+            return last
         whole = decode_whole(
             item.load(self.resolution),
             resolution=self.resolution,
@@ -220,8 +232,12 @@ class Artist:
             max_pixels=p.max_pixels,
             fresh=True,
         )
+        found = self.exclude(whole) if self.exclude is not None else []
+        reject = Reject(REASON, f"{' and '.join(found)} is found in it") if found else None
         if p.variants > 1:
-            self._last[:] = [(item.data, whole)]
+            self._last[:] = [(item.data, reject or whole)]
+        if reject is not None:
+            raise reject
         return whole
 
     def _cut(self, key: str) -> tuple[Cut | None, bool]:
@@ -281,11 +297,12 @@ class Artist:
         )
 
 
-def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
+def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store | None = None) -> Job:
     """The job of a spec: opens the source.
 
     Args:
         source: rows from Python instead of the spec's source, see `concepts.sources.python`.
+        store: where the detector of `exclude` is looked for.
 
     Raises:
         ConceptlibError: a concept without an overlay; a source or captioner that is not there, or is empty.
@@ -332,6 +349,12 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
             lock["fonts"] = fonts.lock()
             if not any(can_write(font, layer.normal.words, layer.normal.scripts) for font in fonts.fonts):
                 raise unwritable()
+    exclude = None
+    if params.exclude is not None:
+        from conceptlib.concepts.excluding import exclude_by
+
+        exclude = exclude_by(params.exclude, spec.concepts, resolution, store)
+        lock["exclude"] = exclude.lock
     captioner = None
     if params.missing_captions not in ("skip", "keep"):
         from conceptlib.concepts.captioner import Captioner
@@ -341,7 +364,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None) -> Job:
     how = params.model_dump(mode="json", exclude=_CHOICE)
     return Job(
         opened,
-        Artist(params, spec.seed, layers, resolution),
+        Artist(params, spec.seed, layers, resolution, exclude),
         params.shard_rows,
         lock,
         recipe=lock | {"seed": spec.seed, "concepts": list(spec.concepts), "params": how},

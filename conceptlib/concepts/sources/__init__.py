@@ -91,7 +91,7 @@ def open_source(
         rows, test_share, image_column, caption_column, missing_captions, splits, encoding, schemes, pictures
     )
     if not isinstance(ref, str):
-        return IterableSource(ref, rows, test_share, image_column, caption_column, missing_captions, hashed)
+        return IterableSource(ref, rows, test_share, image_column, caption_column, missing_captions, hashed, encoding)
     if ref == "world":
         return WorldSource(seed, WORLD_ROWS if rows is None else rows, test_share)
     path = Path(ref).expanduser()
@@ -112,7 +112,8 @@ def open_source(
     if path.suffix.lower() == ".zip":
         return ZipSource(path, reading)
     if is_picture(path.name):
-        return FolderSource(path.parent, reading, only=path.name)
+        real = path.resolve() if path.is_symlink() else path  # a link that the user named may lead anywhere
+        return FolderSource(real.parent, reading, only=real.name)
     raise ConceptlibError("the source is a file that is not read", where=ref, hint=_WHAT)
 
 

@@ -334,5 +334,7 @@ def require_rows(items: Iterator[Item], rows: int | None, where: object, what: s
     count = sum(1 for _ in islice(items, rows))
     if not count:
         hint = f"files are known by their names: {', '.join(sorted(SUFFIXES))}"
+        if isinstance(where, Path) and where.is_dir() and (archive := next(where.glob("*.zip"), None)):
+            hint = f"a zip is a source by itself: source={archive}"
         raise ConceptlibError(f"there are no pictures in the {what}", where=str(where), hint=hint)
     return count

@@ -60,9 +60,6 @@ class HubSource:
         return islice((item for stream in streams.values() for item in stream), self.reading.rows)
 
     def _items(self, split: str, stream: Any, kept: bool, several: bool) -> Iterator[Item]:
-        from datasets import Image as ImageFeature
-        from datasets import List
-
         columns = list(stream.column_names or [])
         wanted = self.reading
         image = self._column("image", wanted.image_column, IMAGE_COLUMNS, columns)
@@ -70,9 +67,7 @@ class HubSource:
         if image is None:
             hint = f"say which holds the pictures: image_column=..., one of {', '.join(columns) or 'none'}"
             raise ConceptlibError("no column holds the pictures", where=self.ref, hint=hint)
-        feature = (stream.features or {}).get(image)
-        raw = List(ImageFeature(decode=False)) if isinstance(feature, (list, List)) else ImageFeature(decode=False)
-        stream = stream.select_columns([c for c in (image, caption) if c]).cast_column(image, raw)
+        stream = stream.decode(False).select_columns([c for c in (image, caption) if c])
         stem = split if several else "row"
         for number, row in enumerate(self._rows(stream)):
             for k, picture in enumerate(pictures_of(row[image], wanted.pictures, self._resolve)):
@@ -105,7 +100,7 @@ class HubSource:
             builder = load_dataset_builder(self.ref, self.subset, revision=self.revision)
             self._check_files(builder)
             # Of a dataset whose card does not name its splits the files do.
-            names = list(builder.info.splits or getattr(builder.config, "data_files", None) or [])
+            names = [str(name) for name in builder.info.splits or getattr(builder.config, "data_files", None) or []]
             chosen, kept = self._splits(names)
             return {as_: builder.as_streaming_dataset(split=name) for as_, name in chosen.items()}, kept
         except ConceptlibError:

@@ -42,7 +42,7 @@ class IterableSource:
             an image. An image is a PIL picture, encoded bytes, a path, a uint8 array (height, width, 3), or a
             `datasets` dict of bytes and path. Without a key a row has its number.
         limit: rows to read at most; None for all. An endless iterable needs one.
-        test_share, image_column, caption_column, missing_captions, hashed: see `open_source`.
+        test_share, image_column, caption_column, missing_captions, hashed, encoding: see `open_source`.
 
     Raises:
         ConceptlibError: a row of another shape (with its number), a key that came before, no rows, or no room for them.
@@ -59,7 +59,9 @@ class IterableSource:
         caption_column: str | None,
         missing_captions: str,
         hashed: bool = False,
+        encoding: str | None = None,
     ) -> None:
+        self.encoding = encoding
         self.test_share, self.missing_captions, self.hashed = test_share, missing_captions, hashed
         self.image_column, self.caption_column = image_column, caption_column
         self._folder = tempfile.TemporaryDirectory(prefix="conceptlib-rows-")  # removed with this object and its items
@@ -86,7 +88,7 @@ class IterableSource:
             start += row["length"]
             if row["reason"] is not None:
                 data = Reject(row["reason"], row["detail"])
-            hashes = Hashes(row["exact"], row["near"]) if row["exact"] is not None else None
+            hashes = Hashes(row["exact"], row["near"], row["sketch"]) if row["exact"] is not None else None
             split = split_of(row["image_id"], self.test_share)
             item = Item(row["image_id"], split, data, sha256=row["image_sha256"], hashes=hashes)
             yield captioned(item, partial(row.get, "caption"), self.missing_captions)
@@ -98,7 +100,7 @@ class IterableSource:
 
         texts = dict.fromkeys(("image_id", "caption", "image_sha256", "reason", "detail", "mode"), pa.string())
         numbers = {"length": pa.int64(), "width": pa.int32(), "height": pa.int32()}
-        schema = pa.schema({**texts, **numbers, "exact": pa.uint64(), "near": pa.uint64()})
+        schema = pa.schema({**texts, **numbers, "exact": pa.uint64(), "near": pa.uint64(), "sketch": pa.binary()})
         running, seen = "", set[bytes]()
         with ShardWriter(self._rows, schema) as shard, self._pictures.open("wb", buffering=0) as pictures:
             for number, given in enumerate(rows):
@@ -156,11 +158,11 @@ class IterableSource:
                 raise ConceptlibError("the row has no picture", where=where, hint=hint)
             image = next((given[name] for name in there if given[name] is not None), None)
             named = next((given[name] for name in _KEYS if given.get(name) is not None), key)
-            return key_of(str(named)), image, _caption(lambda: caption_in(given, self.caption_column))
+            return key_of(str(named)), image, _caption(lambda: caption_in(given, self.caption_column, self.encoding))
         if isinstance(given, (tuple, list)):
             if len(given) != 2:
                 raise ConceptlibError("the row is no pair (image, caption)", where=where, hint="or yield mappings")
-            return key, given[0], _caption(lambda: caption_text(given[1]))
+            return key, given[0], _caption(lambda: caption_text(given[1], self.encoding))
         return key, given, None
 
 

@@ -71,7 +71,8 @@ class TableSource:
 
     def __post_init__(self) -> None:
         self.folder = self.path if self.path.is_dir() else self.path.parent
-        self._root = Root(self.folder)
+        # A file may be a link: the user named it.
+        self._root = Root(self.folder if self.path.is_dir() else self.path.resolve().parent)
         self.files, self._kept = self._chosen()
         counts = [_Table(path, self._root).count() for path in self._paths()]
         total = None if None in counts else sum(filter(None, counts))
@@ -90,7 +91,7 @@ class TableSource:
         lock: dict[str, Any] = {"kind": "table", "sha256": hash_files(self.folder, read), "splits": sorted(self.files)}
         lock |= {"image": self.image, "caption": self.caption, "kept": self._kept}
         if named:
-            lock["pictures"] = hash_files(self.folder, sorted(named))
+            lock["pictures"] = hash_files(Path(self._root.real), sorted(named))
         return (
             lock | {"schemes": list(self.reading.schemes), "pictures_of": self.reading.pictures} | self.reading.lock()
         )
@@ -193,7 +194,7 @@ class TableSource:
         for path in self._paths():
             for name in _Table(path, self._root).names(self.image):
                 if "://" not in name and not isinstance(found := self._quietly(path, name), Reject):
-                    yield self.folder / found.relative_to(self._root.real)
+                    yield found
 
     def _quietly(self, table: Path, name: str) -> Path | Reject:
         try:

@@ -222,7 +222,7 @@ class _Bounded:
             raise tarfile.ReadError("it ends too early: it was cut, or a header claims more than there is")
         self._count += len(data)
         if self._unpacked is not self._raw and self._count > SLACK + MAX_RATIO * self._raw.tell():
-            raise tarfile.ReadError(f"it would unpack to over {MAX_RATIO} times its size: it is made to do harm")
+            raise tarfile.ReadError(f"it would unpack to over {MAX_RATIO} times its size")
         return data
 
 
@@ -247,6 +247,6 @@ def _check_end(file: _Bounded, tar: tarfile.TarFile) -> None:
 
 
 def _broken(path: Path, why: str) -> ConceptlibError:
-    return ConceptlibError(
-        f"the tar cannot be read: {why}", where=str(path), hint="copy or download it again, or make it anew"
-    )
+    bomb = "times its size" in why
+    hint = "such archives are made to do harm" if bomb else "copy or download it again, or make it anew"
+    return ConceptlibError(f"the tar cannot be read: {why}", where=str(path), hint=hint)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from conceptlib.detectors.adapters import _ultralytics
 from conceptlib.errors import ConceptlibError
+from conceptlib.models import pickles
 from conceptlib.store.files import atomic_path, atomic_write
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -42,6 +43,9 @@ COMPACT: dict[str, Any] = {
 """YOLOv8's blocks with two outputs (strides 8 and 16): at 64 px a stride of 32 would see the picture as 2 x 2 cells."""
 
 _LAYERS = frozenset({"Conv", "DWConv", "C2f", "C3k2", "C2PSA", "SPPF", "nn.Upsample", "Concat", "Detect"})
+MOST, MOST_LAYERS = 4096, 1000
+"""Of any number in a description (channels, mostly), and of layers with their repeats: what is larger would take all
+memory before its weights could be seen not to fit."""
 _WORDS = frozenset({"nearest", "nc", "None", "True", "False"})
 _KEYS = frozenset(
     {"nc", "channels", "scale", "scales", "depth_multiple", "width_multiple", "reg_max", "end2end", "ch", "yaml_file"}
@@ -68,12 +72,23 @@ def check_architecture(config: Mapping[str, Any], where: object) -> None:
     unknown += [repr(layer) for layer in layers if not _is_plain(layer)]
     scalars = [config[key] for key in set(config) & _KEYS - {"scales"}]
     unknown += [repr(value) for value in scalars if not isinstance(value, (int, float, str, bool))]
+    unknown += [repr(value) for value in _numbers([*layers, *scalars]) if not abs(value) <= MOST]
+    if len(layers) > MOST_LAYERS or sum(layer[1] for layer in layers if _is_plain(layer)) > MOST_LAYERS:
+        unknown.append(f"more than {MOST_LAYERS} layers")
     if not layers or unknown:
         raise ConceptlibError(
             f"the network's description has parts that are not loaded: {', '.join(unknown[:5]) or 'no layers'}",
             where=where,
             hint=f"layers may be: {', '.join(sorted(_LAYERS))}",
         )
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _numbers(one)
+    elif isinstance(value, (int, float)):
+        yield value
 
 
 def _listed(value: Any) -> list[Any]:
@@ -184,6 +199,7 @@ def load_pt(path: Path) -> tuple[Any, dict[str, Any]]:
 
     if not path.is_file():  # ultralytics would look for the name on the network
         raise ConceptlibError("there is no such file of weights", where=path, hint="give the path of a .pt file")
+    pickles.check(path)
     try:
         checkpoint, _ = torch_safe_load(str(path), safe_only=True)
         model = checkpoint.get("ema") or checkpoint["model"]
@@ -193,12 +209,21 @@ def load_pt(path: Path) -> tuple[Any, dict[str, Any]]:
         ) from error
     if not isinstance(model, DetectionModel):
         raise ConceptlibError(f"this is a {type(model).__name__}, not a detection model", where=path)
-    config = {key: value for key, value in model.yaml.items() if key != "yaml_file"}
-    names = [str(model.names[index]) for index in sorted(model.names)]
-    imgsz = getattr(model, "args", {}).get("imgsz", 640) if isinstance(getattr(model, "args", None), dict) else 640
-    rebuilt = fill(
-        config,
-        {key: value.float() if value.is_floating_point() else value for key, value in model.state_dict().items()},
-        where=path,
-    )
-    return rebuilt, {"architecture": config, "labels": names, "imgsz": int(imgsz), "threshold": 0.25}
+    try:
+        config = {key: value for key, value in model.yaml.items() if key != "yaml_file"}
+        names = [str(model.names[index]) for index in sorted(model.names)]
+        args = getattr(model, "args", None)
+        imgsz = int(args.get("imgsz", 640)) if isinstance(args, dict) else 640
+        state = model.state_dict()
+        pickles.check_tensors(state.values(), path.stat().st_size, path)
+        tensors = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise ConceptlibError(
+            f"the checkpoint is not whole: {error}", where=path, hint="it must be a checkpoint of ultralytics"
+        ) from error
+    return fill(config, tensors, where=path), {
+        "architecture": config,
+        "labels": names,
+        "imgsz": imgsz,
+        "threshold": 0.25,
+    }

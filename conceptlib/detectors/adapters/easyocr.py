@@ -24,6 +24,7 @@ from pydantic import Field
 from conceptlib.detectors.base import LINE, as_image
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections, clip, quad_to_xyxy
+from conceptlib.models import pickles
 from conceptlib.specs.params import Fraction, PositiveFloat
 from conceptlib.specs.params import Params as BaseParams
 
@@ -85,6 +86,8 @@ class EasyOcrDetector:
         self.threshold = params.confidence
         files = needed(params.languages)
         folder = _folder(params.models, files)
+        for file, _ in files:
+            pickles.check(folder / file)
         place = choose(device, "float32").device
         with _plain_tensors(), _quiet():
             try:

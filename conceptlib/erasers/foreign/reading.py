@@ -16,9 +16,12 @@ import torch
 
 from conceptlib.erasers.foreign.base import Settings, Tensors
 from conceptlib.errors import ConceptlibError
+from conceptlib.models import pickles
 from conceptlib.store.hashing import digest, sha256_file
 
 ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+MAX_LEVELS, MAX_NAMES = 32, 100_000
+"""Levels of nested mappings, and things in them: more is no state dict."""
 _WRAPPERS = re.compile(r"^(?:(?:state_dict|model_state_dict|unet_state_dict|module)\.)+")
 
 
@@ -113,6 +116,10 @@ def read_tensors(path: Path) -> tuple[Tensors, tuple[str, ...]]:
 
     Nested mappings are joined by dots (`{"unet": {"conv_in.weight": ...}}` is `unet.conv_in.weight`) and the usual
     wrappers (`state_dict`, `module`) are dropped.
+
+    Raises:
+        ConceptlibError: it is damaged, holds more than tensors, or would take more memory or time than its size
+            accounts for (`conceptlib.models.pickles`).
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -121,6 +128,8 @@ def read_tensors(path: Path) -> tuple[Tensors, tuple[str, ...]]:
         head = file.read(9)
     # A safetensors file is the length of its header in eight bytes, then JSON; a pickle is a zip or begins with 0x80.
     pickled = head[:2] == b"PK" or (head[:1] == b"\x80" and head[8:] != b"{")
+    if pickled:
+        pickles.check(path)
     try:
         # weights_only: the unpickler builds tensors and plain containers, and calls nothing else.
         raw = torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
@@ -134,14 +143,15 @@ def read_tensors(path: Path) -> tuple[Tensors, tuple[str, ...]]:
         ) from error
     tensors: Tensors = {}
     other: list[str] = []
-    for name, value in _leaves(raw, ""):
+    for name, value in _leaves(raw, path):
         name = _WRAPPERS.sub("", name)
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, torch.Tensor) and _plain(value):
             tensors[name] = value.detach()
         else:
             other.append(name)
     if not tensors:
         raise ConceptlibError("there are no tensors in this file", where=str(path))
+    pickles.check_tensors(tensors.values(), path.stat().st_size, path)
     return tensors, tuple(other)
 
 
@@ -163,9 +173,26 @@ def unusable(names: frozenset[str]) -> str:
     return ""
 
 
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
-    else:
-        yield name, value
+def _plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is numbers in memory: not sparse, quantised or a mere shape."""
+    return tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+
+
+def _leaves(raw: Any, path: Path) -> Iterator[tuple[str, Any]]:
+    """What is no mapping, in order, with its names joined by dots."""
+    waiting: list[tuple[str, Any, int]] = [("", raw, 0)]
+    seen = 0
+    while waiting:
+        name, value, level = waiting.pop()
+        seen += 1
+        if level > MAX_LEVELS or seen > MAX_NAMES:
+            raise ConceptlibError(
+                "this file is nested far deeper than weights are, or in itself",
+                where=str(path),
+                hint="give the file with the model's state dict",
+            )
+        if isinstance(value, Mapping):
+            inner = [(f"{name}.{key}" if name else str(key), one, level + 1) for key, one in value.items()]
+            waiting.extend(reversed(inner))
+        else:
+            yield name, value

@@ -173,6 +173,36 @@ def test_paths_relative_to_the_folder_or_to_the_table(tmp_path: Path) -> None:
     assert open_source(str(tmp_path)).lock() != before
 
 
+def test_a_link_that_the_user_names_is_followed(tmp_path: Path) -> None:
+    write(tmp_path / "in", {"a.png": picture(), "a.txt": "a"})
+    pq.write_table(pa.table({"image": [picture()], "text": ["t"]}), tmp_path / "in" / "t.parquet")
+    for name in ("a.png", "t.parquet"):
+        (tmp_path / name).symlink_to(tmp_path / "in" / name)
+    (tmp_path / "folder").symlink_to(tmp_path / "in")
+    (tmp_path / "blob").write_bytes((tmp_path / "in" / "t.parquet").read_bytes())
+    (tmp_path / "named.parquet").symlink_to("blob")
+    assert captions(tmp_path / "a.png") == {"a.png": "a"}
+    assert captions(tmp_path / "t.parquet") == captions(tmp_path / "named.parquet") == {"row-00000000": "t"}
+    (tmp_path / "in" / "t.parquet").unlink()
+    assert captions(tmp_path / "folder") == {"a.png": "a"}
+
+
+def test_hints_say_what_helps(tmp_path: Path) -> None:
+    def build_of(members: dict[str, bytes | str], *more: str) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        write(folder, members)
+        with pytest.raises(ConceptlibError) as caught:
+            conceptlib.build("icd-qr", overrides=[f"source={folder}", "resolution=64", *more], workers=1)
+        return str(caught.value)
+
+    assert "a zip is a source by itself" in build_of({"a.zip": b"x"})
+    assert "a caption is text" in build_of({"a.png": picture(), "metadata.jsonl": '{"file_name": "a.png", "text": 3}'})
+    named = {"t/metadata.csv": "file_name,text\nt/a.png,x\n", "t/a.png": picture()}
+    assert "relative to its own folder" in build_of(named)
+    assert "splits=hash" in build_of({"a.png": picture(), "a.txt": "x"}, "splits=keep")
+
+
 # Splits
 
 

@@ -60,6 +60,19 @@ def test_every_shape_of_row(tmp_path: Path) -> None:
     assert named[0].caption == "t"
 
 
+def test_captions_are_text_or_rejects() -> None:
+    captions: list[Any] = ["a", None, float("nan"), ["b", "c"], 3, {"en": "d"}, "café".encode("cp1252"), "\ud800"]
+    rows = [(noise(0), caption) for caption in captions]
+    found = read(rows, missing_captions="keep")
+    assert [item.caption for item in found[:4]] == ["a", None, None, "b"]
+    assert [item.data.reason for item in found[4:] if isinstance(item.data, Reject)] == ["bad-caption"] * 4
+    assert read(rows, encoding="cp1252")[6].caption == "café"
+    assert open_source(rows).lock() != open_source([*rows[:4], (noise(0), 4), *rows[5:]]).lock()
+    assert read([{"image": None, "text": "x"}, {"image": [noise(1), noise(2)], "text": "x"}])[0].data == Reject(
+        "missing-file", "the row holds no picture"
+    )
+
+
 def test_a_file_that_is_not_there_is_a_reject(tmp_path: Path) -> None:
     (item,) = read([(tmp_path / "no.png", "x")])
     assert isinstance(item.data, Reject) and item.data.reason == "missing-file"

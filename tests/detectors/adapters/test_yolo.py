@@ -204,6 +204,12 @@ def test_weights_that_do_not_fit(trained: Path, tmp_path: Path) -> None:
         {"backbone": [[-1, 1, "Conv", ["__import__('os')", 3, 2]]]},
         {"backbone": []},
         {"head": [], "backbone": "Conv"},
+        {"backbone": [[-1, 10**9, "Conv", [64, 3, 2]]]},
+        {"backbone": [[-1, 1, "Conv", [10**9, 3, 2]]]},
+        {"backbone": [[-1, 1, "Conv", [64, 3, 2]]] * 2000},
+        {"backbone": [[-1, 600, "Conv", [64, 3, 2]]] * 2},
+        {"width_multiple": 1e9},
+        {"nc": 10**9},
     ],
 )
 def test_a_description_is_data_never_code(change: dict[str, Any]) -> None:
