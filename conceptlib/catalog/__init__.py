@@ -11,16 +11,19 @@ Deleting ``catalog.duckdb`` loses nothing.
 """
 
 from conceptlib.catalog.index import IndexReport, refresh, reindex
-from conceptlib.catalog.queries import Entry, Relative, Shown, Table, leaderboard, ls, query, show
+from conceptlib.catalog.leaderboard import leaderboard
+from conceptlib.catalog.queries import Entry, Overview, Relative, Shown, Table, ls, overview, query, show
 
 __all__ = [
     "Entry",
     "IndexReport",
+    "Overview",
     "Relative",
     "Shown",
     "Table",
     "leaderboard",
     "ls",
+    "overview",
     "query",
     "refresh",
     "reindex",

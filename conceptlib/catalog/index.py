@@ -7,7 +7,9 @@ index, whole, and never wait for a writer.
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import shutil
 import threading
@@ -17,16 +19,20 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 from filelock import FileLock, Timeout
 
 from conceptlib.catalog import schema
-from conceptlib.catalog.records import Rows, rows_of
+from conceptlib.catalog.look import Look, look
 from conceptlib.errors import ConceptlibError
-from conceptlib.store import Store
 from conceptlib.store.files import fsync
-from conceptlib.store.manifest import MANIFEST
+from conceptlib.store.home import home
+from conceptlib.store.layout import Layout
+
+if TYPE_CHECKING:
+    from conceptlib.store import Store
 
 Progress = Callable[[str, int, int], None]
 
@@ -35,19 +41,21 @@ PATIENCE = 30.0
 
 _BATCH = 500  # artifacts an insert: bounds the memory, not the speed
 
-# SQL from the user sees the catalog and nothing else: no files, no extensions, no variables of this process.
-SEALED: dict[str, str | bool | int | float | list[str]] = {
+# SQL from the user sees the catalog and nothing else: no files, no extensions, no variables of this process. And DuckDB
+# draws no bar of its own on stdout, which it does after two seconds where it takes a process for an interactive one.
+SEALED: dict[str, str] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "python_enable_replacements": "false",
+    "enable_progress_bar": "false",
     "lock_configuration": "true",
 }
 
 # Within a process DuckDB hands out one shared instance a path, which would outlive the file's replacement.
 _one_reader = threading.RLock()
 
-_Stamps = dict[str, tuple[int, int]]  # folder -> the manifest's mtime_ns and size
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ def reindex(store: Store | None = None, progress: Progress | None = None) -> Ind
     Raises:
         ConceptlibError: another process has kept the catalog locked for ``PATIENCE`` seconds.
     """
-    return _report(store or Store(), progress, from_nothing=True)
+    return _report(layout_of(store), progress, from_nothing=True)
 
 
 def refresh(store: Store | None = None, progress: Progress | None = None) -> IndexReport:
@@ -81,147 +89,251 @@ def refresh(store: Store | None = None, progress: Progress | None = None) -> Ind
 
     A catalog that is missing, damaged or of another release is built anew. Raises as ``reindex``.
     """
-    return _report(store or Store(), progress, from_nothing=False)
+    return _report(layout_of(store), progress, from_nothing=False)
+
+
+def layout_of(store: Store | None) -> Layout:
+    """The folders of a store, the user's by default: its class is not loaded for a question that makes nothing."""
+    root = home()
+    if store is None and root.exists() and not root.is_dir():
+        from conceptlib.store import Store as Raising
+
+        return Raising(root).layout  # says what is wrong
+    return store.layout if store is not None else Layout(root)
 
 
 @contextmanager
-def current(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A read-only, sealed connection to the catalog, brought up to date. Raises as ``reindex``."""
-    with ExitStack() as stack:
-        try:
-            connection = stack.enter_context(connect(store))
-            fresh = _stamps(connection) == _present(store)
-        except duckdb.Error:
-            fresh = False  # missing or damaged
-        if not fresh:
-            stack.close()
-            _update(store, None, from_nothing=False)
-            connection = stack.enter_context(connect(store))
-        yield connection
+def current(layout: Layout, progress: Progress | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A sealed connection to the catalog, brought up to date. Raises as ``reindex``."""
+    with _updated(layout, progress, from_nothing=False) as update:
+        yield update.connection
 
 
 @contextmanager
-def connect(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A read-only, sealed connection to the catalog as it is; ``refresh`` first.
+def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A read-only, sealed connection to a catalog as it is.
 
     Raises:
         ConceptlibError: another program has had the file open for writing for ``PATIENCE`` seconds.
-        duckdb.Error: the file is missing or damaged.
+        duckdb.Error: the file is missing or damaged, or of another release.
     """
     with _one_reader:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                connection = duckdb.connect(store.layout.catalog, read_only=True, config=SEALED)
+                connection = duckdb.connect(path, read_only=True)
                 break
             except duckdb.IOException as error:
                 # Ours never lock it; somebody may have opened it with DuckDB's own command line.
                 if "set lock" not in str(error) and "being used by another process" not in str(error):
                     raise
                 if time.monotonic() > deadline:
-                    raise _busy(store.layout.catalog) from error
+                    raise _busy(path) from error
                 time.sleep(0.05)
         try:
+            if connection.execute("SELECT version FROM catalog_version").fetchall() != [(schema.VERSION,)]:
+                raise duckdb.CatalogException("a catalog of another release")
+            _seal(connection)
             yield connection
         finally:
             connection.close()
 
 
-def _update(store: Store, progress: Progress | None, *, from_nothing: bool) -> tuple[int, int]:
-    """Bring the file up to date; how many artifacts came or changed, and how many went."""
-    try:
-        store.layout.locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(store.layout.lock_file("catalog"), timeout=PATIENCE):
-            # Read again: another process may have done it while we waited.
-            known, present = None if from_nothing else _known(store), _present(store)
-            before = known or {}
-            gone = sorted(folder for folder, stamp in before.items() if present.get(folder) != stamp)
-            new = {folder: stamp for folder, stamp in present.items() if before.get(folder) != stamp}
-            if known is None or gone or new:
-                _write(store, known is not None, gone, new, progress)
-            return len(new), len(set(gone) - set(new))
-    except Timeout as error:
-        raise _busy(store.layout.catalog) from error
+@dataclass(frozen=True)
+class _Update:
+    """An open catalog that is up to date; how many artifacts came or changed, and how many went."""
+
+    connection: duckdb.DuckDBPyConnection
+    added: int = 0
+    removed: int = 0
 
 
-def _report(store: Store, progress: Progress | None, *, from_nothing: bool) -> IndexReport:
-    added, removed = _update(store, progress, from_nothing=from_nothing)
-    with current(store) as connection:
-        count = connection.execute("SELECT count(*) FROM artifacts").fetchall()[0][0]
-        damaged = connection.execute("SELECT folder, problem FROM damaged ORDER BY folder").fetchall()
-    return IndexReport(int(count), added, removed, dict(damaged), store.layout.catalog)
-
-
-def _present(store: Store) -> _Stamps:
-    """Every artifact's folder and its manifest's stamp; (0, 0) where there is no manifest."""
-    stamps = {}
-    for folder in store.layout.folders():
+@contextmanager
+def _updated(layout: Layout, progress: Progress | None, *, from_nothing: bool) -> Iterator[_Update]:
+    """The catalog, up to date. Nobody is waited for, and nothing is written, where nothing changed."""
+    with ExitStack() as stack:
+        connection = None if from_nothing else _fresh(layout, stack)
+        if connection is not None:
+            yield _Update(connection)
+            return
         try:
-            status = os.stat(folder / MANIFEST)
-            stamp = (status.st_mtime_ns, status.st_size)
-        except FileNotFoundError:
-            if not folder.is_dir():
-                continue  # removed this moment
-            stamp = (0, 0)
-        stamps[folder.relative_to(store.root).as_posix()] = stamp
-    return stamps
+            seen = _bring_up_to_date(layout, progress, from_nothing=from_nothing)
+            connection = stack.enter_context(connect(layout.catalog))
+        except (OSError, duckdb.Error) as error:
+            seen, connection = stack.enter_context(_in_memory(layout, error, progress))
+        yield _Update(connection, len(seen.new), len(set(seen.gone) - set(seen.new)))
 
 
-def _known(store: Store) -> _Stamps | None:
-    """The stamps at the last update; None if there is no usable catalog."""
+def _fresh(layout: Layout, stack: ExitStack) -> duckdb.DuckDBPyConnection | None:
+    """The catalog, if it is up to date; the stack closes it."""
+    with ExitStack() as opened:
+        try:
+            connection = opened.enter_context(connect(layout.catalog))
+            if not look(layout, connection).worth_writing:
+                stack.push(opened.pop_all())
+                return connection
+        except duckdb.Error:
+            pass  # missing or damaged
+    return None
+
+
+def _bring_up_to_date(layout: Layout, progress: Progress | None, *, from_nothing: bool) -> Look:
+    """Write the next catalog, if there is something to write. Raises ``OSError`` or ``duckdb.Error`` if that fails."""
+    path = layout.catalog
     try:
-        with connect(store) as connection:
-            return _stamps(connection)
-    except duckdb.Error:
-        return None
+        layout.locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(layout.lock_file("catalog"), timeout=PATIENCE):
+            # Look again: another process may have done it while we waited.
+            known = not from_nothing
+            try:
+                with ExitStack() as stack:
+                    seen = look(layout, stack.enter_context(connect(path)) if known else None)
+            except duckdb.Error:
+                known, seen = False, look(layout, None)
+            if not known or seen.worth_writing:
+                _replace(path, path if known else None, seen, progress)
+            return seen
+    except Timeout as error:
+        raise _busy(path) from error
 
 
-def _stamps(connection: duckdb.DuckDBPyConnection) -> _Stamps | None:
-    """The stamps at the last update; None if by another release. Raises ``duckdb.Error`` if it is no catalog."""
-    if connection.execute("SELECT version FROM catalog_version").fetchall() != [(schema.VERSION,)]:
-        return None
-    rows = connection.execute("SELECT folder, mtime_ns, bytes FROM indexed").fetchall()
-    return {folder: (mtime_ns, size) for folder, mtime_ns, size in rows}
+def _report(layout: Layout, progress: Progress | None, *, from_nothing: bool) -> IndexReport:
+    with _updated(layout, progress, from_nothing=from_nothing) as update:
+        count = update.connection.execute("SELECT count(*) FROM artifacts").fetchall()[0][0]
+        return IndexReport(int(count), update.added, update.removed, damaged(update.connection), layout.catalog)
 
 
-def _write(store: Store, incremental: bool, gone: list[str], new: _Stamps, progress: Progress | None) -> None:
-    """Make the next catalog beside the present one (from a copy of it, or empty), then put it in its place."""
-    target = store.layout.catalog
-    folder = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
+def damaged(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Folder to problem, of all that cannot be read."""
+    sql = "SELECT folder, string_agg(problem, '; ' ORDER BY problem) FROM damaged GROUP BY folder ORDER BY folder"
+    return dict(connection.execute(sql).fetchall())
+
+
+def _replace(path: Path, before: Path | None, seen: Look, progress: Progress | None) -> None:
+    """Make the next catalog beside the present one (from a copy of ``before``, or empty), and put it in its place."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed: we hold the lock
+    folder = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
     folder.mkdir(parents=True)
     try:
-        temporary = folder / target.name
-        if incremental:
-            shutil.copyfile(target, temporary)
+        temporary = folder / path.name
+        if before is not None:
+            shutil.copyfile(before, temporary)
         with duckdb.connect(temporary) as connection:
-            if not incremental:
-                for statement in schema.statements():
-                    connection.execute(statement)
-            connection.execute("BEGIN")
-            for table in schema.TABLES:
-                connection.execute(f"DELETE FROM {table} WHERE list_contains(?, folder)", [gone])
-            _insert(connection, store, new, progress)
-            connection.execute("COMMIT")
+            connection.execute("SET enable_progress_bar = false")
+            _write(connection, path.parent, seen, progress, empty=before is None)
             connection.execute("CHECKPOINT")  # all in the one file that is moved, nothing in a log beside it
         fsync(temporary)
-        os.replace(temporary, target)
+        os.replace(temporary, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, store: Store, new: _Stamps, progress: Progress | None) -> None:
-    folders = list(new)
+@contextmanager
+def _in_memory(
+    layout: Layout, error: Exception, progress: Progress | None
+) -> Iterator[tuple[Look, duckdb.DuckDBPyConnection]]:
+    """A catalog for one answer, where the store cannot be written to: its disk is full, or it is somebody else's."""
+    path = layout.catalog
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    why = (
+        "the disk is full" if full or "No space left" in str(error) else str(getattr(error, "strerror", None) or error)
+    )
+    logger.warning("%s cannot be written (%s): the catalog was made in memory, for this once", path, why)
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET enable_progress_bar = false")
+        try:
+            with connect(path) as before:
+                seen = look(layout, before)
+            connection.execute("ATTACH '{}' AS before (READ_ONLY)".format(str(path).replace("'", "''")))
+            connection.execute("COPY FROM DATABASE before TO memory")
+            connection.execute("DETACH before")
+            _write(connection, path.parent, seen, progress, empty=False)
+        except duckdb.Error:
+            seen = look(layout, None)
+            _write(connection, path.parent, seen, progress, empty=True)
+        _seal(connection)
+        yield seen, connection
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, root: Path, seen: Look, progress: Progress | None, *, empty: bool
+) -> None:
+    """Bring what was seen into a catalog."""
+    if empty:
+        for statement in schema.statements():
+            connection.execute(statement)
+    connection.execute("BEGIN")
+    if seen.gone and not empty:
+        for table in schema.INSERTS:
+            connection.execute(f"DELETE FROM {table} WHERE folder IN (SELECT unnest(?))", [seen.gone])
+    rows = [{"place": place, "stamp": stamp} for place, stamp in seen.places.items() if stamp is not None]
+    connection.execute("DELETE FROM places WHERE place IN (SELECT unnest(?))", [list(seen.places)])
+    _load(connection, "INSERT INTO places SELECT place, stamp FROM {}", schema.TABLES["places"], rows)
+    connection.execute("DELETE FROM journal")
+    connection.execute("INSERT INTO journal VALUES (?)", [seen.position])
+    ranks = [{"folder": folder, "seq": seq} for folder, seq in seen.ranks.items() if folder not in seen.new]
+    for table in ("artifacts", "indexed"):
+        if seen.reset:
+            connection.execute(f"UPDATE {table} SET seq = NULL")
+        set_ranks = f"UPDATE {table} SET seq = r.seq FROM {{}} r WHERE r.folder = {table}.folder"
+        _load(connection, set_ranks, {"folder": "VARCHAR", "seq": "BIGINT"}, ranks)
+    connection.execute("COMMIT")
+    folders = list(seen.new)
     for start in range(0, len(folders), _BATCH):
-        batch: Rows = {table: [] for table in schema.TABLES}
-        for folder in folders[start : start + _BATCH]:
-            for table, rows in rows_of(folder, store.root / folder).items():
-                batch[table].extend(rows)
-            batch["indexed"].append({"mtime_ns": new[folder][0], "bytes": new[folder][1], "folder": folder})
-        for table, rows in batch.items():
-            if rows:
-                connection.execute(schema.insert(table), [json.dumps(rows)])
+        _insert(connection, root, seen, folders[start : start + _BATCH])
         if progress is not None:
             progress("index", min(start + _BATCH, len(folders)), len(folders))
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, root: Path, seen: Look, folders: list[str]) -> None:
+    from conceptlib.catalog.records import document_of, problem_document  # where nothing is new, nothing is parsed
+
+    documents = [
+        problem_document(folder, seen.problems[folder])
+        if folder in seen.problems
+        else document_of(folder, root / seen.paths[folder])
+        for folder in folders
+    ]
+    stamped = []
+    for folder, document in zip(folders, documents, strict=True):
+        mtime_ns, size = seen.new[folder]
+        seq = json.dumps(seen.ranks.get(folder))
+        stamped.append(f'{{"mtime_ns": {mtime_ns}, "bytes": {size}, "seq": {seq}, "document": {document}}}')
+    _read(connection, folders, stamped)
+    connection.execute("BEGIN")
+    for statement in schema.inserts():
+        connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def _load(connection: duckdb.DuckDBPyConnection, sql: str, columns: dict[str, str], rows: list[dict[str, Any]]) -> None:
+    """Run SQL on some rows; `{}` in it is the table of them."""
+    if rows:
+        source = f"(SELECT unnest(from_json(?::JSON, '{json.dumps([columns])}'), max_depth := 2))"
+        connection.execute(sql.format(source), [json.dumps(rows)])
+
+
+def _read(connection: duckdb.DuckDBPyConnection, folders: list[str], documents: list[str]) -> None:
+    """Read documents into the table ``batch``. One that DuckDB does not take becomes a problem of its artifact."""
+    from conceptlib.catalog.records import problem_document
+
+    try:
+        connection.execute(schema.READ, [f"[{','.join(documents)}]"])
+    except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
+        if len(documents) == 1:
+            problem = problem_document(folders[0], f"DuckDB does not take it: {error}")
+            documents[0] = f'{{"mtime_ns": 0, "bytes": 0, "document": {problem}}}'
+        for folder, k in zip(folders, range(len(documents)), strict=True) if len(documents) > 1 else ():
+            alone = documents[k : k + 1]
+            _read(connection, [folder], alone)
+            documents[k] = alone[0]
+        connection.execute(schema.READ, [f"[{','.join(documents)}]"])
+
+
+def _seal(connection: duckdb.DuckDBPyConnection) -> None:
+    for name, value in SEALED.items():
+        connection.execute(f"SET {name} = {value}")
 
 
 def _busy(path: Path) -> ConceptlibError:

@@ -5,18 +5,29 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import logging
 import os
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from conceptlib.catalog import schema
-from conceptlib.catalog.index import current
+from conceptlib.catalog import questions, schema
+from conceptlib.catalog.index import Progress, current, damaged, layout_of
 from conceptlib.errors import ConceptlibError, UsageError
-from conceptlib.store import Artifact, Store
-from conceptlib.store.names import check_kind
+from conceptlib.store.layout import Layout
+from conceptlib.store.names import check_kind, folder_of
+from conceptlib.store.tags import read_tag
+
+if TYPE_CHECKING:
+    from conceptlib.store import Artifact, Store
+
+_PREFIX = re.compile(r"[0-9a-f]{4,16}")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,16 +44,38 @@ class Table:
 
 @dataclass(frozen=True)
 class Entry:
-    """One artifact in a list. ``size`` in bytes, ``created`` in UTC (ISO 8601), ``parents`` role to id."""
+    """One artifact in a list.
+
+    Args:
+        newest: whether its name, among its kind, means this one.
+        size: bytes. seconds: it took. created: UTC, ISO 8601.
+        method: of erasure, a dataset's builder, a detector's adapter (an annotation set's too), an evaluation's suite.
+        concepts: that were built in, looked for, erased, or measured.
+        made_from: what it was made from in the first place, as `name@id`; None for what has no parent.
+        tags: that mean it. parents: role to id.
+    """
 
     kind: str
     name: str
     id: str
+    newest: bool
     created: str
     size: int
     seconds: float
+    method: str | None
+    concepts: tuple[str, ...]
+    made_from: str | None
+    tags: tuple[str, ...]
     parents: dict[str, str]
     path: Path
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A list of artifacts, and what in the store cannot be read: folder to problem."""
+
+    entries: tuple[Entry, ...]
+    damaged: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -76,7 +109,7 @@ class Shown:
 def ls(
     kind: str | None = None, name: str | None = None, *, limit: int | None = None, store: Store | None = None
 ) -> list[Entry]:
-    """The artifacts, newest last.
+    """The artifacts, newest last: in the order in which they were made, or found again by who asked for them.
 
     Args:
         kind: only this kind.
@@ -86,53 +119,120 @@ def ls(
     Raises:
         ConceptlibError: an unknown kind; the catalog is locked.
     """
+    return list(overview(kind, name, limit=limit, store=store).entries)
+
+
+def overview(
+    kind: str | None = None,
+    name: str | None = None,
+    *,
+    limit: int | None = None,
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Overview:
+    """As ``ls``, with what cannot be read.
+
+    Args:
+        progress: called with ("index", artifacts done, artifacts in all) while many new ones are indexed.
+    """
     if kind is not None:
         check_kind(kind)
-    sql = """
-        SELECT kind, name, id, created, size, seconds, folder,
-            (SELECT map(list(role ORDER BY role), list(parent_id ORDER BY role))
-             FROM parents p WHERE p.folder = a.folder)
-        FROM artifacts a
-        WHERE ($kind IS NULL OR kind = $kind) AND ($name IS NULL OR name GLOB $name)
-        ORDER BY created DESC, id DESC LIMIT $limit"""
-    store = store or Store()
-    found = _run(store, sql, {"kind": kind, "name": name, "limit": limit if limit is not None else 2**62}).rows
-    return [
-        Entry(kind, name, one, f"{created}+00:00", size, seconds, parents or {}, store.root / folder)
-        for kind, name, one, created, size, seconds, folder, parents in reversed(found)
-    ]
+    layout = layout_of(store)
+    parameters = {"kind": kind, "name": name, "limit": limit if limit is not None else 2**62}
+    with current(layout, progress) as connection:
+        rows = _fetch(connection, questions.LIST, parameters).dicts()
+        problems = damaged(connection)
+    tags = _tags(layout, {(row["kind"], row["name"]) for row in rows})
+    return Overview(tuple(_entry(row, tags, layout.root) for row in reversed(rows)), problems)
 
 
-def show(ref: str | os.PathLike[str] | Artifact, kind: str | None = None, *, store: Store | None = None) -> Shown:
+def _entry(row: dict[str, Any], tags: Mapping[tuple[str, str, str], list[str]], root: Path) -> Entry:
+    key = (row["kind"], row["name"], row["id"])
+    return Entry(
+        *key,
+        newest=row["newest"],
+        created=f"{row['created']}+00:00",
+        size=row["size"],
+        seconds=row["seconds"],
+        method=row["method"],
+        concepts=tuple(one for one in row["concepts"] or () if one is not None),
+        made_from=row["made_from"],
+        tags=tuple(tags.get(key, ())),
+        parents=row["parents"] or {},
+        path=root / row["folder"],
+    )
+
+
+def _tags(layout: Layout, names: Collection[tuple[str, str]]) -> dict[tuple[str, str, str], list[str]]:
+    """(kind, name, id) to its tags. A damaged tag is logged and left out."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for kind, name in names:
+        for path in sorted((layout.tags / kind / folder_of(name)).glob("*.json")):
+            try:
+                tag = read_tag(layout, kind, name, path.stem)
+            except (ConceptlibError, OSError) as error:
+                logger.warning("left out: %s", error)
+                continue
+            if tag.id is not None:
+                found.setdefault((kind, name, tag.id), []).append(tag.tag)
+    return found
+
+
+def show(
+    ref: str | os.PathLike[str] | Artifact,
+    kind: str | None = None,
+    *,
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Shown:
     """One artifact and its lineage, up and down.
 
     Args:
-        ref, kind: as for ``Store.get``.
+        ref, kind: as for ``Store.get``. progress: as for ``overview``.
 
     Raises:
         NotFound: as ``Store.get``.
         ConceptlibError: the catalog is locked.
     """
+    from conceptlib.store import Store
+
     store = store or Store()
-    artifact = store.get(ref, kind)
-    with current(store) as connection:
-        edges = _fetch(connection, "SELECT DISTINCT id, role, parent_id FROM parents ORDER BY ALL").rows
-        known = _fetch(connection, "SELECT id, kind, name FROM artifacts ORDER BY created").rows
-        scores = _fetch(
-            connection,
-            """SELECT evaluation, evaluation_id, subject, metric, value, low, high, n FROM scores
-               WHERE evaluation_id = $id OR checkpoint_id = $id ORDER BY ALL""",
-            {"id": artifact.id},
+    with current(store.layout, progress) as connection:
+        artifact = store.get(_located(connection, store, ref, kind), kind)
+        up = _edges(connection, questions.ANCESTORS, artifact.id)
+        down = _edges(connection, questions.DESCENDANTS, artifact.id)
+        # An artifact outside the store is not in the catalog, but says itself what it was made from.
+        up.setdefault(artifact.id, list(artifact.parents.items()))
+        reached = {
+            one for edges in (up, down) for end, steps in edges.items() for one in (end, *(to for _, to in steps))
+        }
+        known = (
+            "SELECT id, kind, name FROM artifacts WHERE id IN (SELECT unnest($ids)) ORDER BY seq NULLS LAST, created"
         )
-    named = {one: (kind, name) for one, kind, name in known}
-    up: dict[str, list[tuple[str, str]]] = {}
-    down: dict[str, list[tuple[str, str]]] = {}
-    for child, role, parent in edges:
-        up.setdefault(child, []).append((role, parent))
-        down.setdefault(parent, []).append((role, child))
-    # An artifact outside the store is not in the catalog, but says itself what it was made from.
-    up.setdefault(artifact.id, list(artifact.parents.items()))
+        named = {one: (kind, name) for one, kind, name in _fetch(connection, known, {"ids": list(reached)}).rows}
+        scores = _fetch(connection, questions.SCORES_OF, {"id": artifact.id})
     return Shown(artifact, _walk(artifact.id, up, named), _walk(artifact.id, down, named), tuple(scores.dicts()))
+
+
+def _located(
+    connection: duckdb.DuckDBPyConnection, store: Store, ref: str | os.PathLike[str] | Artifact, kind: str | None
+) -> str | os.PathLike[str] | Artifact:
+    """The folder of the one artifact whose id begins so, which the catalog knows at once; else ``ref`` itself."""
+    if not isinstance(ref, str) or not _PREFIX.fullmatch(ref):
+        return ref
+    sql = "SELECT folder FROM artifacts WHERE starts_with(id, $ref) AND ($kind IS NULL OR kind = $kind)"
+    found = _fetch(connection, sql, {"ref": ref, "kind": kind}).rows
+    names = "SELECT count(*) FROM artifacts WHERE name = $ref"
+    named = _fetch(connection, names, {"ref": ref}).rows[0][0]  # a name goes before an id
+    return store.root / found[0][0] if len(found) == 1 and not named else ref
+
+
+def _edges(connection: duckdb.DuckDBPyConnection, sql: str, start: str) -> dict[str, list[tuple[str, str]]]:
+    """From each artifact that is reached from ``start``, the roles and ids of the next."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for one, role, other in _fetch(connection, sql, {"id": start}).rows:
+        found.setdefault(one, []).append((role, other))
+    return found
 
 
 def _walk(
@@ -152,7 +252,7 @@ def _walk(
     return tuple(found)
 
 
-def query(sql: str, *, store: Store | None = None) -> Table:
+def query(sql: str, *, store: Store | None = None, progress: Progress | None = None) -> Table:
     """The result of a user's SQL, in DuckDB's dialect. It can read the catalog and nothing else: no files, no network.
 
     Tables: artifacts, parents, files, scores, damaged. Views: datasets, detectors, annotation_sets, checkpoints,
@@ -167,57 +267,17 @@ def query(sql: str, *, store: Store | None = None) -> Table:
             "an empty query", hint='conceptlib catalog query "SELECT kind, count(*) FROM artifacts GROUP BY kind"'
         )
     try:
-        return _run(store or Store(), sql)
+        return run(store, sql, progress=progress)
     except duckdb.Error as error:
         raise ConceptlibError(
             f"DuckDB says: {error}".strip(),
-            hint=f"tables and views: {', '.join([*schema.TABLES, *schema.VIEWS])}; `DESCRIBE scores` shows columns",
+            hint=f"tables and views: {', '.join(schema.PUBLIC)}; `DESCRIBE scores` shows columns",
         ) from error
 
 
-def leaderboard(metric: str = "concept_rate", *, descending: bool = False, store: Store | None = None) -> Table:
-    """The checkpoints by one metric, the best first; of several evaluations by one suite the newest counts.
-
-    Args:
-        metric: as in ``scores.json``.
-        descending: the largest value first (for an accuracy).
-
-    Returns:
-        rank, checkpoint, checkpoint_id, suite, value, low, high, n, and ``base``: the base model's value beside it.
-
-    Raises:
-        ConceptlibError: no evaluation has such a metric, with those there are; the catalog is locked.
-    """
-    direction = "DESC" if descending else "ASC"
-    sql = f"""
-        WITH newest AS (
-            SELECT e.id, e.suite, e.checkpoint_id FROM evaluations e WHERE e.checkpoint_id IS NOT NULL
-            QUALIFY row_number() OVER (PARTITION BY e.checkpoint_id, e.name ORDER BY e.created DESC, e.id) = 1
-        )
-        SELECT row_number() OVER (ORDER BY s.value {direction} NULLS LAST, e.checkpoint_id) AS rank,
-            (SELECT max_by(c.name, c.created) FROM checkpoints c WHERE c.id = e.checkpoint_id) AS checkpoint,
-            e.checkpoint_id, e.suite, s.value, s.low, s.high, s.n,
-            (SELECT any_value(b.value) FROM scores b
-             WHERE b.evaluation_id = e.id AND b.subject = 'base' AND b.metric = s.metric) AS base
-        FROM newest e JOIN (SELECT DISTINCT ON (evaluation_id) * FROM scores
-                            WHERE subject = 'checkpoint' AND metric = $metric) s ON s.evaluation_id = e.id
-        ORDER BY rank"""
-    store = store or Store()
-    table = _run(store, sql, {"metric": metric})
-    if not table.rows:
-        known = [
-            row[0]
-            for row in _run(store, "SELECT DISTINCT metric FROM scores WHERE subject = 'checkpoint' ORDER BY 1").rows
-        ]
-        raise ConceptlibError(
-            f"no checkpoint has been scored by {metric!r}",
-            hint=f"metrics: {', '.join(known)}" if known else "score one: conceptlib evaluate CHECKPOINT",
-        )
-    return table
-
-
-def _run(store: Store, sql: str, parameters: dict[str, Any] | None = None) -> Table:
-    with current(store) as connection:
+def run(store: Store, sql: str, parameters: dict[str, Any] | None = None, progress: Progress | None = None) -> Table:
+    """The result of our own SQL. Raises ``duckdb.Error``; ``ConceptlibError``: the catalog is locked."""
+    with current(layout_of(store), progress) as connection:
         return _fetch(connection, sql, parameters)
 
 
@@ -226,14 +286,15 @@ def _fetch(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str
     if result is None or result.description is None:
         return Table((), ())
     names = _distinct([column[0] for column in result.description])
-    as_json = [str(column[1]) == "JSON" for column in result.description]
-    rows = (
-        tuple(
-            json.loads(value) if parse and value is not None else _plain(value)
-            for value, parse in zip(row, as_json, strict=True)
-        )
-        for row in result.fetchall()
-    )
+    convert = [(k, _CONVERT.get(str(column[1]), _plain)) for k, column in enumerate(result.description)]
+    convert = [(k, one) for k, one in convert if one is not None]
+    rows = result.fetchall()
+    if convert:  # most columns of most questions are what they should be already
+        changed = [list(row) for row in rows]
+        for k, one in convert:
+            for row in changed:
+                row[k] = None if row[k] is None else one(row[k])
+        rows = [tuple(row) for row in changed]
     return Table(tuple(names), tuple(rows))
 
 
@@ -246,6 +307,22 @@ def _distinct(names: list[str]) -> list[str]:
             one, number = f"{name}_{number}", number + 1
         found.append(one)
     return found
+
+
+# How the values of a type become JSON's: None where they are.
+_AS_THEY_ARE = (
+    "VARCHAR",
+    "BIGINT",
+    "INTEGER",
+    "SMALLINT",
+    "TINYINT",
+    "HUGEINT",
+    "DOUBLE",
+    "FLOAT",
+    "BOOLEAN",
+    "VARCHAR[]",
+)
+_CONVERT: dict[str, Callable[[Any], Any] | None] = dict.fromkeys(_AS_THEY_ARE) | {"JSON": json.loads}
 
 
 def _plain(value: Any) -> Any:

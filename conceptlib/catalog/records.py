@@ -1,98 +1,214 @@
-"""From an artifact to the rows of the catalog's tables."""
+"""From an artifact's folder to what the catalog's tables hold of it: one JSON document, made of checked values.
+
+Whatever stands in a store can be read here. What is odd - a manifest of somebody else, scores of no shape, a folder
+that may not be entered - becomes a problem of that artifact and never an error, so that it hides no other one.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import stat
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from conceptlib.catalog.settings import SCORES, Settings, integer
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import Artifact
+from conceptlib.store.names import MANIFEST, folder_of
 
-Rows = dict[str, list[dict[str, Any]]]
+MAX_BYTES = {MANIFEST: 256 << 20, SCORES: 64 << 20}
+"""Larger files are not read: no artifact's is a hundredth of this."""
 
-SCORES = "scores.json"
-_SCORE_COLUMNS = ("subject", "metric", "value", "low", "high", "n", "interval")
+MAX_DEPTH = 100
+"""Lists and mappings inside each other, in a lock or an info. JSON readers differ in how much they bear."""
+
+_COLUMNS = ("subject", "metric", "value", "low", "high", "n", "interval")
 
 
-def rows_of(folder: str, path: Path) -> Rows:
-    """The rows, by table, of the artifact in ``path``. What cannot be read becomes a row of ``damaged``, no error.
+class Odd(Exception):
+    """Why an artifact, or its scores, cannot be indexed."""
+
+
+def document_of(folder: str, path: Path) -> str:
+    """What the tables hold of the artifact in ``path``, as a JSON object of the shape ``schema.DOCUMENT``.
 
     Args:
         folder: the artifact's folder relative to the store's root.
         path: the same, absolute.
     """
     try:
+        return _dumped(_entry(folder, path))
+    except Exception as error:  # one bad artifact must not keep the others from being found
+        return problem_document(folder, _said(error))
+
+
+def problem_document(folder: str, problem: str) -> str:
+    """The document of a folder of which nothing is known but what is wrong with it."""
+    return _dumped({"folder": folder, "problems": [problem]})
+
+
+def _entry(folder: str, path: Path) -> dict[str, Any]:
+    _check_file(path / MANIFEST)
+    try:
         artifact = Artifact.open(path)
     except FileNotFoundError:
-        return {"damaged": [{"problem": "there is no manifest", "folder": folder}]}
-    except (ConceptlibError, OSError) as error:
-        return {"damaged": [{"problem": str(error), "folder": folder}]}
-    rows: Rows = {
-        "artifacts": [
-            {
-                "id": artifact.id,
-                "kind": artifact.kind,
-                "name": artifact.name,
-                "created": artifact.created.replace("+00:00", ""),
-                "seconds": artifact.seconds,
-                "size": artifact.size,
-                "file_count": len(artifact.files),
-                "key": artifact.key,
-                "content": artifact.content,
-                "lock": artifact.lock,
-                "info": artifact.info,
-                "environment": artifact.environment,
-            }
-        ],
-        "parents": [{"id": artifact.id, "role": role, "parent_id": one} for role, one in artifact.parents.items()],
-        "files": [{"id": artifact.id, **entry.model_dump()} for entry in artifact.files],
+        raise Odd("there is no manifest") from None
+    _check_place(artifact, folder)
+    datetime.fromisoformat(artifact.created)
+    files = artifact.files
+    sizes = [_whole(entry.size, "a file's size") for entry in files]
+    entry: dict[str, Any] = {
+        "folder": folder,
+        "id": artifact.id,
+        "artifact": {
+            "kind": artifact.kind,
+            "name": artifact.name,
+            "created": artifact.created.replace("+00:00", ""),
+            "seconds": artifact.seconds,
+            "size": _whole(sum(sizes), "the size"),
+            "file_count": len(files),
+            "key": artifact.key,
+            "content": artifact.content,
+            "lock": artifact.lock,
+            "info": artifact.info,
+            "environment": artifact.environment,
+        },
+        "parents": [{"role": role, "parent_id": one} for role, one in artifact.parents.items()],
+        "files": {
+            "path": [entry.path for entry in files],
+            "sha256": [entry.sha256 for entry in files],
+            "size": sizes,
+            "volatile": [entry.volatile for entry in files],
+        },
     }
+    _check_depth(entry["artifact"])
     if artifact.kind == "evaluation":
         try:
-            rows["scores"] = _scores(artifact)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            rows["damaged"] = [{"problem": f"{SCORES} cannot be read: {type(error).__name__}: {error}"}]
-    for table in rows.values():
-        for row in table:
-            row["folder"] = folder
-    cleaned: Rows = _clean(rows)
-    return cleaned
+            entry |= _scores(artifact)
+        except Exception as error:  # the evaluation itself is sound, and stays
+            entry["problems"] = [f"{SCORES} cannot be read: {_said(error)}"]
+    return entry
 
 
-def _scores(artifact: Artifact) -> list[dict[str, Any]]:
-    """One row a score; what has no column of its own goes into ``extra``."""
-    found = []
-    for score in json.loads((artifact.path / SCORES).read_bytes()):
-        row = {
-            "evaluation_id": artifact.id,
-            "evaluation": artifact.name,
-            "checkpoint_id": artifact.parents.get("checkpoint"),
-            "detector_id": artifact.parents.get("detector"),
-            "subject": str(score["subject"]),
-            "metric": str(score["metric"]),
-            "interval": score.get("interval"),
-        }
-        for column in ("value", "low", "high"):
-            row[column] = None if score.get(column) is None else float(score[column])
-        row["n"] = None if score.get("n") is None else int(score["n"])
-        row["extra"] = {name: value for name, value in score.items() if name not in _SCORE_COLUMNS}
-        found.append(row)
-    return found
+def _scores(artifact: Artifact) -> dict[str, Any]:
+    """The scores, column by column, and the settings that hold for all of them."""
+    path = artifact.path / SCORES
+    _check_file(path)
+    rows = json.loads(path.read_bytes())
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Odd("it is no list of scores")
+    _check_depth(rows)
+    settings = Settings(artifact.lock, artifact.info, artifact.parents)
+    subjects = [_word(row, "subject") for row in rows]
+    metrics = [_word(row, "metric") for row in rows]
+    scores: dict[str, list[Any]] = {
+        "subject": subjects,
+        "metric": metrics,
+        **{name: [_number(row, name) for row in rows] for name in ("value", "low", "high")},
+        "n": [_count(row) for row in rows],
+        "interval": [None if row.get("interval") is None else str(row["interval"]) for row in rows],
+        "extra": [{name: value for name, value in row.items() if name not in _COLUMNS} for row in rows],
+    }
+    of_each = [settings.of(row, metric) for row, metric in zip(rows, metrics, strict=True)]
+    scores |= {name: [one[name] for one in of_each] for name in (of_each[0] if of_each else ())}
+    about = ("suite", "seed", "steps", "guidance_scale", "checkpoint_id")
+    return {"scores": scores, "settings": {name: getattr(settings, name) for name in about}}
 
 
-def _clean(value: Any) -> Any:
-    """``value`` as the database takes it: NaN and infinities as null, text as Unicode.
+def _check_file(path: Path) -> None:
+    """Raise ``Odd`` for what must not be opened: a pipe would never end, a device gives bytes for ever."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise Odd("there is no manifest" if path.name == MANIFEST else "there is no such file") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise Odd(f"{path.name} is no file")
+    if status.st_size > MAX_BYTES[path.name]:
+        raise Odd(
+            f"{path.name} has {status.st_size >> 20} MB, more than the {MAX_BYTES[path.name] >> 20} MB there may be"
+        )
 
-    A manifest that somebody edited by hand must not keep the others from being indexed.
-    """
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
+
+def _check_place(artifact: Artifact, folder: str) -> None:
+    says = f"artifacts/{artifact.kind}/{folder_of(artifact.name)}/{artifact.id}"
+    if says != folder:
+        raise Odd(f"by its manifest this is {says}: it was moved, renamed or changed by hand")
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        if depth > MAX_DEPTH:
+            raise Odd(f"values lie in each other more than {MAX_DEPTH} deep")
+        containers = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [item for container in containers for item in container if isinstance(item, (dict, list))]
+        depth += 1
+
+
+def _word(row: dict[str, Any], name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise Odd(f"a score's {name} is no text: {_short(value)}")
+    return value
+
+
+def _number(row: dict[str, Any], name: str) -> float | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Odd(f"the {name} of {row['metric']} is no number: {_short(value)}")
+    number = float(value)  # OverflowError for an integer of 400 digits
+    return number if math.isfinite(number) else None
+
+
+def _count(row: dict[str, Any]) -> int | None:
+    value = row.get("n")
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if integer(value) is None:
+        raise Odd(f"the n of {row['metric']} is no whole number: {_short(value)}")
+    return int(value)
+
+
+def _whole(value: int, what: str) -> int:
+    if integer(value) is None:
+        raise Odd(f"{what} is {_short(value)}")
+    return value
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:59] + "…"
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{os.path.basename(error.filename or '')} cannot be read: {error.strerror or error}".lstrip()
+    if isinstance(error, (Odd, ConceptlibError)):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _dumped(entry: dict[str, Any]) -> str:
+    """JSON as the database takes it: NaN and infinities as null, every text as Unicode."""
+    try:
+        text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(entry), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {_clean(name): _clean(item) for name, item in value.items()}
+        return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_clean(item) for item in value]
+        return [_finite(item) for item in value]
     return value

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+import json
+from collections.abc import Mapping
+from typing import Any, Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 # Column types, in order. `folder` (relative to the store's root) says which artifact's row it is: an id may stand in
 # two folders, when the same content was made under two names.
@@ -14,6 +16,8 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "kind": "VARCHAR",
         "name": "VARCHAR",
         "created": "TIMESTAMP",
+        # The order in which artifacts were made, or found again; the highest of a kind and name is what that means.
+        "seq": "BIGINT",
         "seconds": "DOUBLE",
         "size": "BIGINT",
         "file_count": "BIGINT",
@@ -33,11 +37,12 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "volatile": "BOOLEAN",
         "folder": "VARCHAR",
     },
+    # One row a score. From `concepts` to `guidance_scale` is what it was measured with: see `catalog.settings`.
     "scores": {
         "evaluation_id": "VARCHAR",
         "evaluation": "VARCHAR",
+        "suite": "VARCHAR",
         "checkpoint_id": "VARCHAR",
-        "detector_id": "VARCHAR",
         "subject": "VARCHAR",
         "metric": "VARCHAR",
         "value": "DOUBLE",
@@ -45,14 +50,28 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "high": "DOUBLE",
         "n": "BIGINT",
         "interval": "VARCHAR",
+        "concepts": "VARCHAR[]",
+        "detector": "VARCHAR",
+        "detector_id": "VARCHAR",
+        "threshold": "DOUBLE",
+        "seed": "BIGINT",
+        "steps": "BIGINT",
+        "guidance_scale": "DOUBLE",
+        "setting": "VARCHAR",
         "extra": "JSON",
         "folder": "VARCHAR",
     },
     # What cannot be read: a manifest, or an evaluation's scores.
     "damaged": {"problem": "VARCHAR", "folder": "VARCHAR"},
-    # The manifests as they were when they were read: how the next run knows what changed.
-    "indexed": {"mtime_ns": "BIGINT", "bytes": "BIGINT", "folder": "VARCHAR"},
+    # The artifacts' files, and the folders around them, as they were when they were read: how the next run knows what
+    # changed (`catalog.look`).
+    "indexed": {"mtime_ns": "BIGINT", "bytes": "BIGINT", "seq": "BIGINT", "place": "VARCHAR", "folder": "VARCHAR"},
+    "places": {"place": "VARCHAR", "stamp": "VARCHAR"},
+    "journal": {"position": "VARCHAR"},
 }
+
+OWN: Final = ("indexed", "places", "journal")
+"""Tables for the catalog's own use."""
 
 _COMMON = "id, name, created, seconds, size"
 _PARENT = "(SELECT min(p.parent_id) FROM parents p WHERE p.folder = a.folder AND p.role = '{role}')"
@@ -76,6 +95,7 @@ VIEWS: Final[dict[str, str]] = {
     "checkpoints": f"""
         SELECT {_COMMON}, lock->>'$.recipe.method' AS method,
             from_json(lock->'$.recipe.concepts', '["VARCHAR"]') AS concepts,
+            TRY_CAST(lock->>'$.recipe.seed' AS BIGINT) AS seed,
             lock->>'$.base.ref' AS base, info->>'$.adapter' AS adapter,
             info->>'$.negative_prompt' AS negative_prompt,
             {_PARENT.format(role="dataset")} AS dataset_id, {_PARENT.format(role="annotations")} AS annotations_id
@@ -96,6 +116,67 @@ VIEWS: Final[dict[str, str]] = {
 }
 
 
+PUBLIC: Final = (*(table for table in TABLES if table not in OWN), *VIEWS)
+"""What SQL may ask for."""
+
+_ARTIFACT = [name for name in TABLES["artifacts"] if name not in ("id", "seq", "folder")]
+_SETTINGS = ("suite", "checkpoint_id", "seed", "steps", "guidance_scale")
+_BY_SCORE = [name for name in TABLES["scores"] if name not in ("evaluation_id", "evaluation", "folder", *_SETTINGS)]
+
+
+def _struct(columns: Mapping[str, str], *, lists: bool = False) -> dict[str, Any]:
+    """The shape of a JSON object as `from_json` wants it. ``lists``: of lists, where names do not stand in each row."""
+    shape = {name: [kind.removesuffix("[]")] if kind.endswith("[]") else kind for name, kind in columns.items()}
+    return {name: [kind] for name, kind in shape.items()} if lists else shape
+
+
+DOCUMENT: Final[dict[str, Any]] = {
+    "folder": "VARCHAR",
+    "id": "VARCHAR",
+    "artifact": _struct({name: TABLES["artifacts"][name] for name in _ARTIFACT}),
+    "parents": [_struct({name: TABLES["parents"][name] for name in ("role", "parent_id")})],
+    "files": _struct({name: TABLES["files"][name] for name in ("path", "sha256", "size", "volatile")}, lists=True),
+    "scores": _struct({name: TABLES["scores"][name] for name in _BY_SCORE}, lists=True),
+    "settings": _struct({name: TABLES["scores"][name] for name in _SETTINGS}),
+    "problems": ["VARCHAR"],
+}
+"""What `records.document_of` gives for one artifact. All but `folder` may be missing."""
+
+_BATCH = {"mtime_ns": "BIGINT", "bytes": "BIGINT", "seq": "BIGINT", "document": DOCUMENT}
+
+# One statement for any number of artifacts: one a row would cost a millisecond each.
+READ: Final = f"""
+    CREATE OR REPLACE TEMP TABLE batch AS SELECT mtime_ns, bytes, seq, unnest(document)
+    FROM (SELECT unnest(from_json(?::JSON, '{json.dumps([_BATCH])}'), max_depth := 2))"""
+
+INSERTS: Final[dict[str, tuple[str, str]]] = {
+    "artifacts": (
+        ", ".join(["id", "seq", *_ARTIFACT, "folder"]),
+        f"SELECT id, seq, {', '.join(f'artifact.{name}' for name in _ARTIFACT)}, folder FROM batch "
+        "WHERE artifact IS NOT NULL",
+    ),
+    "parents": (
+        "id, role, parent_id, folder",
+        "SELECT id, p.role, p.parent_id, folder FROM (SELECT id, folder, unnest(parents) AS p FROM batch)",
+    ),
+    "files": (
+        "id, path, sha256, size, volatile, folder",
+        "SELECT id, unnest(files.path), unnest(files.sha256), unnest(files.size), unnest(files.volatile), folder "
+        "FROM batch",
+    ),
+    "scores": (
+        ", ".join(["evaluation_id", "evaluation", *_SETTINGS, *_BY_SCORE, "folder"]),
+        f"SELECT id, artifact.name, {', '.join(f'settings.{name}' for name in _SETTINGS)}, "
+        f"{', '.join(f'unnest(scores.{name})' for name in _BY_SCORE)}, folder FROM batch WHERE scores IS NOT NULL",
+    ),
+    "damaged": ("problem, folder", "SELECT unnest(problems), folder FROM batch"),
+    "indexed": (
+        "mtime_ns, bytes, seq, place, folder",
+        "SELECT mtime_ns, bytes, seq, regexp_extract(folder, '^(.*)/', 1), folder FROM batch",
+    ),
+}
+
+
 def statements() -> list[str]:
     """The SQL that makes an empty catalog."""
     tables = [
@@ -106,15 +187,6 @@ def statements() -> list[str]:
     return [*tables, *views, f"CREATE TABLE catalog_version AS SELECT {VERSION}::INTEGER AS version"]
 
 
-def insert(table: str) -> str:
-    """The SQL that inserts a JSON list of rows, its one parameter.
-
-    One statement for any number of rows: one a row would cost a millisecond each.
-    """
-    columns = TABLES[table]
-    shape = ", ".join(f'"{column}": "{kind}"' for column, kind in columns.items())
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) "
-        f"SELECT {', '.join(f'r.{column}' for column in columns)} "
-        f"FROM (SELECT unnest(from_json(?::JSON, '[{{{shape}}}]')) AS r)"
-    )
+def inserts() -> list[str]:
+    """The SQL that brings a batch (`READ`) into the tables."""
+    return [f"INSERT INTO {table} ({columns}) {rows}" for table, (columns, rows) in INSERTS.items()]

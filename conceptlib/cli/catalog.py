@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +12,10 @@ from conceptlib.cli import output
 from conceptlib.cli.output import Output
 
 if TYPE_CHECKING:
-    from conceptlib.catalog import Relative
+    from conceptlib.catalog import Entry, Relative
 
+_SHOWN = 20  # lines of one sort: more scroll away what was asked for
+_LINES = 200  # of a lineage
 _KINDS = ["dataset", "images", "annotations", "detector", "checkpoint", "evaluation"]
 
 
@@ -30,7 +33,9 @@ def cli() -> None:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
 @output.options
 def ls(out: Output, name: str | None, kind: str | None, limit: int | None) -> None:
-    """List artifacts, newest last. NAME may have a `*` for any characters.
+    """List artifacts, the newest last. NAME may have a `*` for any characters.
+
+    With `*` after its id: what the name means now, among its kind.
 
     \b
     conceptlib catalog ls
@@ -39,11 +44,46 @@ def ls(out: Output, name: str | None, kind: str | None, limit: int | None) -> No
     from conceptlib import catalog
 
     with out.progress() as progress:
-        report = catalog.refresh(progress=progress)
-    for folder, problem in report.damaged.items():
+        found = catalog.overview(kind, name, limit=limit, progress=progress)
+    _warn_of(out, found.damaged)
+    if out.mode == "human":
+        columns = ["kind", "name", "id", "created", "size", "method", "concepts", "made from", "tags"]
+        out.table([_row(entry) for entry in found.entries], columns, empty="no such artifact yet")
+    else:
+        out.table(found.entries, quiet="id")
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    """An entry for people: short ids and times, sizes with units."""
+    source, at, identity = (entry.made_from or "").rpartition("@")
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "id": f"{entry.id} {'*' if entry.newest else ' '}",
+        "created": entry.created[:16].replace("T", " "),
+        "size": _bytes(entry.size),
+        "method": entry.method,
+        "concepts": entry.concepts,
+        "made from": f"{source}{at}{identity[:8]}",
+        "tags": entry.tags,
+    }
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
+def _warn_of(out: Output, damaged: Mapping[str, str]) -> None:
+    """A line for each artifact that cannot be read, the first ones of many."""
+    for folder, problem in list(damaged.items())[:_SHOWN]:
         out.warn(f"{folder}: {problem}")
-    entries = catalog.ls(kind, name, limit=limit)
-    out.table(entries, ["kind", "name", "id", "created", "size"], quiet="id", empty="no such artifact yet")
+    if len(damaged) > _SHOWN:
+        more = len(damaged) - _SHOWN
+        out.warn(f'{more} more cannot be read: conceptlib catalog query "FROM damaged"')
 
 
 @cli.command("show", short_help="Show an artifact and its lineage.")
@@ -61,7 +101,8 @@ def show(out: Output, ref: str, kind: str | None) -> None:
     """
     from conceptlib import catalog
 
-    shown = catalog.show(ref, kind)
+    with out.progress() as progress:
+        shown = catalog.show(ref, kind, progress=progress)
     artifact = shown.artifact
     data = {"path": str(artifact.path), **artifact.manifest.model_dump(mode="json")}
     data |= {"ancestors": shown.ancestors, "descendants": shown.descendants, "scores": list(shown.scores)}
@@ -75,18 +116,21 @@ def show(out: Output, ref: str, kind: str | None) -> None:
     ]
     lines += ["", "made from", *_tree(shown.ancestors), "", "used for", *_tree(shown.descendants)]
     if shown.scores:
-        table = output.render_table(shown.scores, ["evaluation", "subject", "metric", "value", "low", "high", "n"])
+        columns = ["evaluation", "subject", "metric", "value", "low", "high", "n", "concepts", "steps", "seed"]
+        table = output.render_table(shown.scores, columns)
         lines += ["", "scores", *(f"  {line}" for line in table.splitlines())]
     out.result(data, human="\n".join(lines), quiet=artifact.id)
 
 
 def _tree(relatives: tuple[Relative, ...]) -> list[str]:
-    """One line a relative, indented by its distance."""
+    """One line a relative, indented by its distance; of very many the first."""
     lines = [
         f"{'  ' * one.depth}{one.kind or 'not in the store:'} {(one.name or '') + '@' if one.name else ''}{one.id}"
         f"  ({one.role})"
-        for one in relatives
+        for one in relatives[:_LINES]
     ]
+    if len(relatives) > _LINES:
+        lines.append(f"  and {len(relatives) - _LINES} more: --json lists all")
     return lines or ["  nothing"]
 
 
@@ -108,25 +152,48 @@ def query(out: Output, sql: str) -> None:
 
     if sql == "-":
         sql = sys.stdin.read()
-    table = catalog.query(sql)
+    with out.progress() as progress:
+        table = catalog.query(sql, progress=progress)
     out.table(table.dicts(), list(table.columns), empty="no rows")
 
 
 @cli.command("leaderboard", short_help="Rank checkpoints by a metric.")
 @click.argument("metric", default="concept_rate")
-@click.option("--descending", is_flag=True, help="The largest value first, as for an accuracy.")
+@click.option("--concept", metavar="NAME", help="Only scores of this concept.")
+@click.option("--suite", metavar="NAME", help="Only scores by this suite.")
+@click.option("--descending/--ascending", default=None, help="The largest or smallest first, instead of the better.")
+@click.option("--mixed", is_flag=True, help="One ranking, also of what cannot be compared.")
 @output.options
-def leaderboard(out: Output, metric: str, descending: bool) -> None:
+def leaderboard(
+    out: Output, metric: str, concept: str | None, suite: str | None, descending: bool | None, mixed: bool
+) -> None:
     """Rank the checkpoints by METRIC (concept_rate if none is given), the best first; `base` is the model before.
+
+    Only scores that can be compared are ranked together: of one suite and version, the same concepts, the same way of
+    drawing, the same detector. Each such group has a ranking of its own. A checkpoint's largest evaluation counts.
 
     \b
     conceptlib catalog leaderboard
-    conceptlib catalog leaderboard caption_accuracy --descending
+    conceptlib catalog leaderboard caption_accuracy --concept qr-code
     """
     from conceptlib import catalog
+    from conceptlib.evaluators.direction import larger_is_better
 
-    table = catalog.leaderboard(metric, descending=descending)
-    out.table(table.dicts(), list(table.columns), quiet="checkpoint_id")
+    with out.progress() as progress:
+        found = catalog.leaderboard(
+            metric, descending=descending, concept=concept, suite=suite, mixed=mixed, progress=progress
+        )
+    rows = found.dicts()
+    groups = max(row["group"] for row in rows)
+    columns = ["rank", "checkpoint", "checkpoint_id", "concepts", "value", "low", "high", "n", "base"]
+    columns += ["suite", "steps", "guidance_scale", "seed", "trained_seed", "detector"]
+    out.table(rows, ["group", *columns] if groups > 1 else columns, quiet="checkpoint_id")
+    if groups > 1 and mixed:
+        out.warn(f"this ranks scores of {groups} groups, which cannot be compared")
+    elif groups > 1:
+        out.note(f"{groups} groups, each ranked by itself: suite, concepts, drawing or detector differ between them")
+    if descending is None and larger_is_better(metric) is None:
+        out.note(f"which way {metric} is better is not known: the smallest comes first (--descending turns it)")
 
 
 @cli.command("reindex", short_help="Build the catalog anew.")
@@ -141,7 +208,6 @@ def reindex(out: Output) -> None:
 
     with out.progress() as progress:
         report = catalog.reindex(progress=progress)
-    for folder, problem in report.damaged.items():
-        out.warn(f"{folder}: {problem}")
+    _warn_of(out, report.damaged)
     data = {"artifacts": report.artifacts, "damaged": report.damaged, "path": report.path}
     out.result(data, human=f"{report.artifacts} artifacts indexed in {report.path}", quiet=report.artifacts)

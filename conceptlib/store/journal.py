@@ -32,8 +32,7 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.store import files
 from conceptlib.store.jsonfile import read_json
 from conceptlib.store.layout import Layout
-from conceptlib.store.manifest import MANIFEST
-from conceptlib.store.names import folder_of, name_of
+from conceptlib.store.names import MANIFEST, folder_of, name_of
 from conceptlib.store.scan import Present, name_stamps, scan
 
 MADE: Final = "made"
@@ -198,12 +197,18 @@ class Journal:
         """
         stamp = self.stamp()
         _, untold, present = self._caught_up()
+        events, position, reset = self.told(since)
+        return Changes([*events, *untold], position, reset, stamp, present.unreadable)
+
+    def told(self, since: str = "") -> tuple[list[Event], str, bool]:
+        """The events since a position, the position to ask from next, and whether they begin from the beginning: as
+        ``changes``, with no look at what nobody announced.
+        """
         data, start, reset = self._from(since)
         end = data.rfind(b"\n") + 1
         events = _events(data[:end])
         last = events[-1].seq if events else 0 if reset else int(since.rpartition("/")[2])
-        position = f"{self._generation()}/{start + end}/{last}"
-        return Changes([*events, *untold], position, reset, stamp, present.unreadable)
+        return events, f"{self._generation()}/{start + end}/{last}", reset
 
     def stamp(self) -> str:
         """A digest of the journal's size and of the times of the names' folders: no file is read, none but these is

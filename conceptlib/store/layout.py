@@ -19,12 +19,15 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import files
-from conceptlib.store.artifact import Artifact
 from conceptlib.store.jsonfile import read_json
 from conceptlib.store.names import KINDS, check_kind, check_tag, folder_of
+
+if TYPE_CHECKING:
+    from conceptlib.store.artifact import Artifact
 
 REMOVED_PREFIX = "removed-"
 """Folders of this name in the staging area were artifacts; keys are hexadecimal, so it never meets a draft's."""
@@ -89,6 +92,8 @@ class Layout:
 
     def open(self, folder: Path) -> Artifact | None:
         """The artifact in ``folder``; None, with a line in the log, when its manifest is missing or cannot be read."""
+        from conceptlib.store.artifact import Artifact  # pydantic, which who asks for paths alone need not load
+
         try:
             return Artifact.open(folder)
         except FileNotFoundError:

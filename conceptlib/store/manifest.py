@@ -15,9 +15,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.jsonfile import loads
+from conceptlib.store.names import MANIFEST as MANIFEST
 from conceptlib.store.names import check_kind, check_name, check_path
 
-MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 
 # Packages that can change what an artifact holds. Versions are read from their metadata; nothing is imported.

@@ -12,6 +12,9 @@ KINDS: Final = ("dataset", "images", "annotations", "detector", "checkpoint", "e
 PRECEDENCE: Final = ("dataset", "detector", "checkpoint", "annotations", "images", "evaluation")
 """Which kind a name means where several have it: what a spec makes comes before what was made with that."""
 
+MANIFEST: Final = "manifest.json"
+"""The file that makes a folder an artifact."""
+
 # How each kind comes into being: the next command to type when one is not there.
 MADE_BY: Final = {
     "dataset": "conceptlib build {name}",

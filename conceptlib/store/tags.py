@@ -14,13 +14,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from conceptlib.errors import ConceptlibError, NotFound
 from conceptlib.store import files
-from conceptlib.store.artifact import Artifact
 from conceptlib.store.journal import TAGGED, Journal
 from conceptlib.store.jsonfile import read_json
 from conceptlib.store.layout import Layout
@@ -29,6 +28,9 @@ from conceptlib.store.names import KINDS, folder_of, name_of
 ID = re.compile(r"[0-9a-f]{16}")
 
 logger = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from conceptlib.store.artifact import Artifact
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +14,11 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conceptlib import catalog
-from conceptlib.catalog import index, schema
+from conceptlib.catalog import index, look, records, schema
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import Artifact, Store
 
@@ -24,11 +27,8 @@ Family = dict[str, Artifact]
 
 def dump(store: Store) -> dict[str, list[Any]]:
     """Everything that the catalog says, in one order."""
-    tables = [name for name in schema.TABLES if name != "indexed"]
-    with index.current(store) as connection:
-        return {
-            name: sorted(map(repr, connection.execute(f"FROM {name}").fetchall())) for name in [*tables, *schema.VIEWS]
-        }
+    with index.current(store.layout) as connection:
+        return {name: sorted(map(repr, connection.execute(f"FROM {name}").fetchall())) for name in schema.PUBLIC}
 
 
 def test_deleting_the_database_loses_nothing(store: Store, family: Family) -> None:
@@ -72,8 +72,8 @@ def test_only_changed_manifests_are_read(
     catalog.refresh(store)
     make("dataset", "icd-text")
     read: list[str] = []
-    original = index.rows_of
-    monkeypatch.setattr(index, "rows_of", lambda folder, path: read.append(folder) or original(folder, path))
+    original = records.document_of
+    monkeypatch.setattr(records, "document_of", lambda folder, path: read.append(folder) or original(folder, path))
     catalog.refresh(store)
     assert len(read) == 1 and read[0].startswith("artifacts/dataset/icd-text/")
 
@@ -118,8 +118,7 @@ def test_a_damaged_manifest_is_named_and_hides_no_other(store: Store, family: Fa
 def test_damaged_scores_are_named_and_the_evaluation_stays(store: Store, make: Any, text: str) -> None:
     evaluation = make("evaluation", "x/icd", files={"scores.json": text.encode()})
     report = catalog.refresh(store)
-    if text != "{}":  # no scores is not damaged
-        assert "scores.json cannot be read" in report.damaged[evaluation.path.relative_to(store.root).as_posix()]
+    assert "scores.json cannot be read" in report.damaged[evaluation.path.relative_to(store.root).as_posix()]
     assert [entry.id for entry in catalog.ls(store=store)] == [evaluation.id]
     assert catalog.query("FROM scores", store=store).rows == ()
 
@@ -172,15 +171,17 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6)
 @given(st.dictionaries(st.sampled_from(["spec", "written", "concepts", "rejected", "labels"]), values))
-def test_any_lock_and_info_can_be_indexed(store: Store, make: Any, document: dict[str, Any]) -> None:
-    artifact = make("dataset", "any", lock=document, info=document)
-    assert catalog.refresh(store).damaged == {}
-    catalog.query("FROM datasets", store=store)
-    # ids of equal content coincide; the manifest that stands is the first
-    found = catalog.query(f"SELECT info FROM artifacts WHERE id = '{artifact.id}'", store=store).rows
-    assert [artifact.info] == [row[0] for row in found]
+def test_any_lock_and_info_can_be_indexed(document: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # a store an example: the same document twice would be found done
+        store = Store(folder)
+        with store.draft("dataset", "any", lock=document) as draft:
+            (draft.path / "x").write_text("x")
+            artifact = draft.commit(info=document)
+        assert catalog.refresh(store).damaged == {}
+        catalog.query("FROM datasets", store=store)
+        assert catalog.query("SELECT info FROM artifacts", store=store).rows == ((artifact.info,),)
 
 
 def test_many_artifacts_go_in_in_batches(store: Store, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +191,110 @@ def test_many_artifacts_go_in_in_batches(store: Store, make: Any, monkeypatch: p
     heard: list[tuple[str, int, int]] = []
     assert catalog.reindex(store, progress=lambda *step: heard.append(step)).artifacts == 5
     assert heard == [("index", 2, 5), ("index", 4, 5), ("index", 5, 5)]
+
+
+def test_what_a_killed_process_left_is_removed(store: Store, family: Family) -> None:
+    left = store.root / ".catalog.duckdb.0123abcd.tmp"
+    left.mkdir()
+    (left / "catalog.duckdb").write_bytes(b"half")
+    catalog.refresh(store)
+    assert not left.exists()
+
+
+def test_a_name_means_what_was_made_or_found_last(store: Store, make: Any) -> None:
+    one, two = (make("dataset", "d", lock={"run": run}) for run in range(2))
+    assert [(entry.id, entry.newest) for entry in catalog.ls(store=store)] == [(one.id, False), (two.id, True)]
+    with store.draft("dataset", "d", lock={"run": 0}) as draft:
+        assert draft.done
+    listed = [(entry.id, entry.newest) for entry in catalog.ls(store=store)]
+    assert listed == [(two.id, False), (one.id, True)]
+    assert store.get("d").id == one.id
+    store.journal.path.unlink()  # made anew from the manifests
+    assert [one.id for one in catalog.ls(store=store)] == [one.id for one in store.list()]
+    catalog.reindex(store)
+    assert [one.id for one in catalog.ls(store=store)] == [one.id for one in store.list()]
+
+
+def test_a_large_store_is_not_looked_through(
+    store: Store, family: Family, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only places that changed are listed; what is damaged is looked at again."""
+    monkeypatch.setattr(look, "SMALL", 0)
+    for place in (store.root / "artifacts").glob("*/*"):
+        os.utime(place, (1, 1))
+    catalog.refresh(store)
+    listed: list[str] = []
+    real = look.scan
+    monkeypatch.setattr(look, "scan", lambda layout, kind, name: listed.append(name) or real(layout, kind, name))
+    assert catalog.refresh(store).added == 0
+    assert listed == []
+    make("dataset", "icd-text")
+    assert catalog.refresh(store).added == 1
+    assert set(listed) == {"icd-text"}
+    shutil.rmtree(family["evaluation"].path)
+    assert catalog.refresh(store).removed == 1
+    assert catalog.query("SELECT count(*) FROM scores", store=store).rows == ((0,),)
+
+
+def _full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _duckdb_full(*_: Any, **__: Any) -> None:
+    raise duckdb.IOException("IO Error: Could not write file: No space left on device")
+
+
+def _read_only(*_: Any, **__: Any) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+@pytest.mark.parametrize(
+    ("where", "fails", "says"),
+    [
+        ("shutil.copyfile", _full, "the disk is full"),
+        ("fsync", _full, "the disk is full"),
+        ("_write", _duckdb_full, "the disk is full"),
+        ("os.replace", _full, "the disk is full"),
+        ("FileLock", _read_only, "Read-only file system"),
+    ],
+)
+@pytest.mark.parametrize("first", ["stale", "none"])
+def test_a_store_that_cannot_be_written_to_still_answers(
+    store: Store, family: Family, make: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    where: str, fails: Any, says: str, first: str,
+) -> None:  # fmt: skip
+    if first == "stale":
+        catalog.refresh(store)
+        store.rm(family["evaluation"])
+    elif where == "shutil.copyfile":
+        where = "fsync"  # nothing is copied then
+    make("dataset", "icd-text")
+    expected = {one.id for one in store.list()}
+    real, calls = index._write, []
+
+    def once(*args: Any, **kwargs: Any) -> None:
+        calls.append(1)
+        return fails() if len(calls) == 1 else real(*args, **kwargs)
+
+    target: Any = index
+    for part in where.split(".")[:-1]:
+        target = getattr(target, part)
+    monkeypatch.setattr(target, where.split(".")[-1], once if where == "_write" else fails)
+    before = store.layout.catalog.read_bytes() if first == "stale" else None
+    assert {one.id for one in catalog.ls(store=store)} == expected
+    assert says in caplog.text and "in memory" in caplog.text
+    if where != "_write":
+        assert catalog.query("SELECT count(*) FROM artifacts", store=store).rows == ((len(expected),),)
+        with pytest.raises(ConceptlibError):
+            catalog.query("FROM read_text('/etc/hostname')", store=store)
+    assert [path.name for path in store.root.glob(".catalog*")] == []
+    assert (store.layout.catalog.read_bytes() if store.layout.catalog.exists() else None) == before
+
+
+def test_duckdb_draws_no_bar(store: Store, family: Family) -> None:
+    catalog.refresh(store)
+    rows = catalog.query("SELECT current_setting('enable_progress_bar')", store=store).rows
+    assert rows == ((False,),)
 
 
 @contextmanager

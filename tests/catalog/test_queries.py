@@ -164,31 +164,3 @@ def test_sql_cannot_leave_the_catalog(store: Store, family: Family, tmp_path: Pa
         catalog.query(sql.replace("{folder}", str(folder)), store=store)
     assert [path.name for path in folder.iterdir()] == ["secret.csv"]
     assert len(catalog.ls(store=store)) == len(family)
-
-
-def test_the_leaderboard_ranks_checkpoints_by_their_newest_evaluation(
-    store: Store, family: Family, evaluate: Any
-) -> None:
-    evaluate(family["plain"], {"concept_rate": (0.35, 0.30), "caption_accuracy": (0.9, 0.95)})
-    table = catalog.leaderboard(store=store)
-    assert table.columns == ("rank", "checkpoint", "checkpoint_id", "suite", "value", "low", "high", "n", "base")
-    rows = [(row["rank"], row["checkpoint"], row["value"], row["base"]) for row in table.dicts()]
-    assert rows == [(1, "geom-erasing/qr", 0.04, 0.35), (2, "geom-erasing/plain", 0.30, 0.35)]
-    evaluate(family["plain"], {"concept_rate": (0.36, 0.01)}, run=1)
-    best = catalog.leaderboard(store=store).dicts()
-    assert [(row["checkpoint"], row["value"]) for row in best] == [
-        ("geom-erasing/plain", 0.01),
-        ("geom-erasing/qr", 0.04),
-    ]
-    by_accuracy = catalog.leaderboard("caption_accuracy", descending=True, store=store).dicts()
-    assert [row["checkpoint"] for row in by_accuracy] == ["geom-erasing/qr"]  # plain's newest has no such score
-
-
-def test_a_leaderboard_without_entries_says_what_there_is(store: Store, family: Family) -> None:
-    with pytest.raises(ConceptlibError, match="'fid'") as caught:
-        catalog.leaderboard("fid", store=store)
-    assert caught.value.hint == "metrics: caption_accuracy, concept_rate"
-    store.rm(family["evaluation"])
-    with pytest.raises(ConceptlibError) as caught:
-        catalog.leaderboard(store=store)
-    assert "conceptlib evaluate" in caught.value.hint

@@ -1,0 +1,108 @@
+"""Checkpoints side by side, ranked only among those whose scores can be compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conceptlib.catalog.index import Progress
+from conceptlib.catalog.queries import Table, run
+from conceptlib.errors import ConceptlibError, did_you_mean
+from conceptlib.evaluators.direction import larger_is_better
+
+if TYPE_CHECKING:
+    from conceptlib.store import Store
+
+# One row a checkpoint and setting: its largest evaluation, the newest among equals. The smaller ones are counted.
+_SQL = """
+    WITH found AS (
+        SELECT folder, evaluation_id, checkpoint_id, setting, suite, concepts, value, low, high, n, steps,
+            guidance_scale, seed, detector, detector_id, threshold
+        FROM scores
+        WHERE subject = 'checkpoint' AND metric = $metric AND checkpoint_id IS NOT NULL
+            AND ($suite IS NULL OR suite = $suite) AND ($concept IS NULL OR list_contains(concepts, $concept))
+    ), times AS (SELECT folder, created, seq FROM artifacts WHERE kind = 'evaluation'
+    ), best AS (
+        SELECT found.* FROM found JOIN times USING (folder)
+        QUALIFY row_number() OVER (PARTITION BY setting, checkpoint_id
+            ORDER BY n DESC NULLS LAST, seq DESC NULLS FIRST, created DESC, folder) = 1
+    ), counts AS (
+        SELECT setting, checkpoint_id, count(DISTINCT folder) AS evaluations FROM found GROUP BY ALL
+    ), named AS (
+        SELECT id, max_by(name, created) AS name, max_by(TRY_CAST(lock->>'$.recipe.seed' AS BIGINT), created) AS seed
+        FROM artifacts WHERE kind = 'checkpoint' GROUP BY id
+    ), bases AS (
+        SELECT folder, any_value(value) AS value FROM scores WHERE subject = 'base' AND metric = $metric GROUP BY folder
+    )
+    SELECT setting AS "group", row_number() OVER (PARTITION BY {of} ORDER BY {value}, b.checkpoint_id) AS rank,
+        named.name AS checkpoint, checkpoint_id, concepts, suite, b.value, low, high, n, bases.value AS base, steps,
+        guidance_scale, b.seed, named.seed AS trained_seed, detector, detector_id, threshold, evaluation_id, evaluations
+    FROM best b JOIN counts USING (setting, checkpoint_id) LEFT JOIN named ON named.id = checkpoint_id
+        LEFT JOIN bases USING (folder)
+    ORDER BY {order} rank"""
+
+
+def leaderboard(
+    metric: str = "concept_rate",
+    *,
+    descending: bool | None = None,
+    concept: str | None = None,
+    suite: str | None = None,
+    mixed: bool = False,
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Table:
+    """The checkpoints by one metric, the best first, ranked among those whose scores can be compared.
+
+    Scores can be compared that have the same suite and version of it, concepts, ways of drawing (steps, guidance,
+    captions), and detector where one judges. Of several such evaluations of a checkpoint the largest counts, and of
+    equally large ones the newest.
+
+    Args:
+        metric: as in ``scores.json``.
+        descending: the largest value first; None: as the metric has it (``conceptlib.evaluators.direction``), the
+            smallest first where that is not known.
+        concept, suite: only scores of these.
+        mixed: rank all in one list, whether or not they can be compared.
+        progress: as for ``overview``.
+
+    Returns:
+        group (1, 2, ...: rows of equal group can be compared), rank (in the group; with ``mixed``, of all), checkpoint,
+        checkpoint_id, concepts, suite, value, low, high, n, ``base``: the base model's value beside it, steps,
+        guidance_scale, seed (of the pictures), trained_seed (of the checkpoint), detector, detector_id, threshold,
+        evaluation_id, and ``evaluations``: how many there are of this checkpoint and group.
+
+    Raises:
+        ConceptlibError: no evaluation has such a metric, concept or suite, with those there are; the catalog is locked.
+    """
+    if descending is None:
+        descending = bool(larger_is_better(metric))
+    sql = _SQL.format(
+        of="true" if mixed else "setting",
+        value=f"b.value {'DESC' if descending else 'ASC'} NULLS LAST",
+        order="" if mixed else "suite NULLS LAST, concepts, setting,",
+    )
+    table = run(store, sql, {"metric": metric, "concept": concept, "suite": suite}, progress)
+    if not table.rows:
+        raise _nothing(store, metric, concept, suite)
+    numbers: dict[str, int] = {}
+    rows = tuple((numbers.setdefault(row[0], len(numbers) + 1), *row[1:]) for row in table.rows)
+    return Table(table.columns, rows)
+
+
+def _nothing(store: Store | None, metric: str, concept: str | None, suite: str | None) -> ConceptlibError:
+    """What was asked for and is not there, and what is."""
+    concepts = "unnest(coalesce(concepts, [NULL])) AS concept"
+    known = run(store, f"SELECT DISTINCT metric, suite, {concepts} FROM scores WHERE subject = 'checkpoint'").dicts()
+    metrics = sorted({row["metric"] for row in known})
+    if metric not in metrics:
+        hint = f"metrics: {', '.join(metrics)}" if metrics else "score one: conceptlib evaluate CHECKPOINT"
+        return ConceptlibError(f"no checkpoint has been scored by {metric!r}", hint=hint)
+    for what, asked in (("suite", suite), ("concept", concept)):
+        there = {str(row[what]) for row in known if row["metric"] == metric and row[what]}
+        if asked is not None and asked not in there:
+            hint = did_you_mean(asked, there, listing=f"{what}s")
+            return ConceptlibError(f"no checkpoint has been scored by {metric!r} with the {what} {asked!r}", hint=hint)
+    return ConceptlibError(
+        f"no checkpoint has been scored by {metric!r} with the suite {suite!r} and the concept {concept!r}",
+        hint="leave out one of them",
+    )
