@@ -41,16 +41,17 @@ PATIENCE = 30.0
 
 _BATCH = 500  # artifacts an insert: bounds the memory, not the speed
 
-# SQL from the user sees the catalog and nothing else: no files, no extensions, no variables of this process. And DuckDB
-# draws no bar of its own on stdout, which it does after two seconds where it takes a process for an interactive one.
+# SQL from the user sees the catalog and nothing else: no files, no extensions, no variables of this process.
 SEALED: dict[str, str] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "python_enable_replacements": "false",
-    "enable_progress_bar": "false",
     "lock_configuration": "true",
 }
+
+# After two seconds DuckDB draws a bar on stdout, where it takes the process for an interactive one.
+NO_BAR = "SET enable_progress_bar = false"
 
 # Within a process DuckDB hands out one shared instance a path, which would outlive the file's replacement.
 _one_reader = threading.RLock()
@@ -220,7 +221,7 @@ def _replace(path: Path, before: Path | None, seen: Look, progress: Progress | N
         if before is not None:
             shutil.copyfile(before, temporary)
         with duckdb.connect(temporary) as connection:
-            connection.execute("SET enable_progress_bar = false")
+            connection.execute(NO_BAR)
             _write(connection, path.parent, seen, progress, empty=before is None)
             connection.execute("CHECKPOINT")  # all in the one file that is moved, nothing in a log beside it
         fsync(temporary)
@@ -241,7 +242,7 @@ def _in_memory(
     )
     logger.warning("%s cannot be written (%s): the catalog was made in memory, for this once", path, why)
     with duckdb.connect(":memory:") as connection:
-        connection.execute("SET enable_progress_bar = false")
+        connection.execute(NO_BAR)
         try:
             with connect(path) as before:
                 seen = look(layout, before)
@@ -332,6 +333,7 @@ def _read(connection: duckdb.DuckDBPyConnection, folders: list[str], documents: 
 
 
 def _seal(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(NO_BAR)
     for name, value in SEALED.items():
         connection.execute(f"SET {name} = {value}")
 

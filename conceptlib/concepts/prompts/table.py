@@ -119,7 +119,7 @@ def sealed(paths: Sequence[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     import duckdb
 
-    from conceptlib.catalog.index import SEALED
+    from conceptlib.catalog.index import NO_BAR, SEALED
 
     def quoted(text: str) -> str:
         return "'" + text.replace("'", "''") + "'"
@@ -133,6 +133,7 @@ def sealed(paths: Sequence[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
     late = ("enable_external_access", "lock_configuration")
     with duckdb.connect(":memory:", config={key: SEALED[key] for key in SEALED if key not in late}) as connection:
         allowed = ", ".join([*(quoted(str(path)) for path in paths), *patterns])  # it checks both
+        connection.execute(NO_BAR)
         connection.execute(f"SET allowed_paths = [{allowed}]")
         connection.execute("SET enable_external_access = false")
         connection.execute(
