@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -275,7 +275,9 @@ def query(sql: str, *, store: Store | None = None, progress: Progress | None = N
         ) from error
 
 
-def run(store: Store, sql: str, parameters: dict[str, Any] | None = None, progress: Progress | None = None) -> Table:
+def run(
+    store: Store | None, sql: str, parameters: dict[str, Any] | None = None, progress: Progress | None = None
+) -> Table:
     """The result of our own SQL. Raises ``duckdb.Error``; ``ConceptlibError``: the catalog is locked."""
     with current(layout_of(store), progress) as connection:
         return _fetch(connection, sql, parameters)
@@ -286,8 +288,10 @@ def _fetch(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str
     if result is None or result.description is None:
         return Table((), ())
     names = _distinct([column[0] for column in result.description])
-    convert = [(k, _CONVERT.get(str(column[1]), _plain)) for k, column in enumerate(result.description)]
-    convert = [(k, one) for k, one in convert if one is not None]
+    types = [str(column[1]) for column in result.description]
+    convert = [
+        (k, json.loads if kind == "JSON" else _plain) for k, kind in enumerate(types) if kind not in _AS_THEY_ARE
+    ]
     rows = result.fetchall()
     if convert:  # most columns of most questions are what they should be already
         changed = [list(row) for row in rows]
@@ -309,20 +313,11 @@ def _distinct(names: list[str]) -> list[str]:
     return found
 
 
-# How the values of a type become JSON's: None where they are.
-_AS_THEY_ARE = (
-    "VARCHAR",
-    "BIGINT",
-    "INTEGER",
-    "SMALLINT",
-    "TINYINT",
-    "HUGEINT",
-    "DOUBLE",
-    "FLOAT",
-    "BOOLEAN",
-    "VARCHAR[]",
-)
-_CONVERT: dict[str, Callable[[Any], Any] | None] = dict.fromkeys(_AS_THEY_ARE) | {"JSON": json.loads}
+_AS_THEY_ARE = {
+    *("VARCHAR", "VARCHAR[]", "BOOLEAN", "DOUBLE", "FLOAT"),
+    *("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "HUGEINT", "UBIGINT", "UINTEGER"),
+}
+"""Types whose values in Python are JSON's."""
 
 
 def _plain(value: Any) -> Any:
