@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
-import logging
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -19,15 +18,13 @@ from conceptlib.catalog import questions, schema
 from conceptlib.catalog.index import Progress, current, damaged, layout_of
 from conceptlib.errors import ConceptlibError, UsageError
 from conceptlib.store.layout import Layout
-from conceptlib.store.names import check_kind, folder_of
-from conceptlib.store.tags import read_tag
+from conceptlib.store.names import check_kind
+from conceptlib.store.tags import tags_named
 
 if TYPE_CHECKING:
     from conceptlib.store import Artifact, Store
 
 _PREFIX = re.compile(r"[0-9a-f]{4,16}")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -167,12 +164,7 @@ def _tags(layout: Layout, names: Collection[tuple[str, str]]) -> dict[tuple[str,
     """(kind, name, id) to its tags. A damaged tag is logged and left out."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for kind, name in names:
-        for path in sorted((layout.tags / kind / folder_of(name)).glob("*.json")):
-            try:
-                tag = read_tag(layout, kind, name, path.stem)
-            except (ConceptlibError, OSError) as error:
-                logger.warning("left out: %s", error)
-                continue
+        for tag in tags_named(layout, kind, name):
             if tag.id is not None:
                 found.setdefault((kind, name, tag.id), []).append(tag.tag)
     return found
