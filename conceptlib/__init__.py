@@ -7,10 +7,17 @@ datasets).
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+
+if "torch" not in sys.modules:
+    # OpenMP reads it once, when torch is loaded. By default threads that wait for each other spin, which takes the
+    # cores from whoever they wait for where other jobs run as well.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _PUBLIC = {
     "ConceptlibError": "conceptlib.errors",

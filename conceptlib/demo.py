@@ -10,6 +10,7 @@ artifact, so a demo that was stopped goes on where it stopped, and one that ran 
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from conceptlib.store import Artifact, Store
 
 Progress = Callable[[str, int, int], None]
 PICTURE = "before-after.png"
+PUBLISHED = "published"
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
@@ -132,12 +134,16 @@ def demo(
         on_done: called with the stage after it.
 
     Raises:
-        ConceptlibError: the extra `yolo` is not installed, or a stage failed; the same call goes on from there.
+        ConceptlibError: the extra `yolo` is not installed, a spec is wrong or `out` cannot be written to, all of which
+            is looked at first; or a stage failed, and the same call goes on from there.
     """
     from conceptlib.erasers.memory import process_peak
 
+    settings, folder = settings or Settings(), Path(out).expanduser().absolute()
     check_requirements()
-    run = _Run(store or Store(), settings or Settings(), Path(out).expanduser().absolute(), progress, on_stage, on_done)
+    check_specs(settings)
+    check_out(folder, settings.recipe)
+    run = _Run(store or Store(), settings, folder, progress, on_stage, on_done)
     started = time.monotonic()
     run.everything()
     run.demo.seconds = time.monotonic() - started
@@ -152,6 +158,35 @@ def check_requirements() -> None:
             "the demo trains a YOLO detector, and ultralytics is not installed",
             hint="pip install 'conceptlib[yolo]' (ultralytics is under the AGPL-3.0)",
         )
+
+
+def check_specs(settings: Settings) -> None:
+    """Raise SpecError or NotFound if a spec that a later stage needs is wrong or not there."""
+    from conceptlib.specs import load_spec
+
+    for kind, name, overrides in (
+        ("dataset", settings.dataset, settings.build),
+        ("detector", settings.detector, settings.train),
+        ("recipe", settings.recipe, settings.erase),
+        ("suite", settings.suite, settings.evaluate),
+    ):
+        load_spec(kind, name, overrides=overrides)
+
+
+def check_out(out: Path, recipe: str) -> None:
+    """Raise ConceptlibError if the folder cannot take the picture and the published checkpoint at the end."""
+    from conceptlib.hub.local import check_folder
+
+    there = next(path for path in (out, *out.parents) if path.exists() or path.is_symlink())
+    if not there.is_dir():
+        raise ConceptlibError("this is no folder", where=there, hint="say --out DIR with a folder, or one to be made")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConceptlibError("this folder cannot be written to", where=there, hint="say --out DIR with another one")
+    if (out / PICTURE).is_dir():
+        raise ConceptlibError("the picture's place is a folder", where=out / PICTURE, hint="say --out DIR")
+    published = out / PUBLISHED
+    if published.exists():
+        check_folder(published, "checkpoint", recipe)
 
 
 class _Run:
@@ -278,7 +313,7 @@ class _Run:
         """Publish the checkpoint to a folder, with its card."""
         from conceptlib.hub.publish import publish
 
-        self.demo.published = self.out / "published"
+        self.demo.published = self.out / PUBLISHED
         self.timed(
             "Publish the checkpoint with its card to a folder (nothing leaves this machine)",
             ["publish", self.settings.recipe, "--to", str(self.demo.published)],

@@ -15,8 +15,14 @@ HEADER = """# The command line
 Written by `make docs` from the commands' own `--help`; do not edit.
 
 Every command knows `--json` (one JSON document on stdout), `--quiet` (ids, names, paths, one a line) and `--home DIR`.
-Results go to stdout, everything else to stderr. Exit status: 0 done, 1 error, 2 usage, 130 interrupted.
-`CONCEPTLIB_DEBUG=1` shows tracebacks.
+Results go to stdout, everything else to stderr. Exit status: 0 done, 1 error, 2 usage, 130 interrupted (Ctrl-C), 143
+ended by SIGTERM, 129 by SIGHUP; after the last three the same command goes on where it stopped. `CONCEPTLIB_DEBUG=1`
+shows tracebacks.
+
+With `--json` a command that fails prints its error on stdout as well:
+`{"error": {"what": "...", "where": "...", "hint": "...", "status": 1}}`; `where` and `hint` may be empty. What takes
+long shows a bar on a terminal, and elsewhere (a file, the log of a CI) a line every 10 seconds on stderr; `--quiet`
+turns both off.
 """
 COMMON = {"as_json", "quiet", "home"}
 

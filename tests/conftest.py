@@ -22,6 +22,14 @@ settings.register_profile("conceptlib", deadline=None, derandomize="CI" in os.en
 settings.load_profile("conceptlib")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: a process a core that this one may use, so many as there is something to gain and memory for."""
+    from conceptlib.cores import available
+
+    return min(available(), 4)
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty `CONCEPTLIB_HOME` and an empty working folder: no test sees the user's artifacts, specs or tokens."""

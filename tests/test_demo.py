@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -13,8 +15,8 @@ from PIL import Image
 from conceptlib import demo as module
 from conceptlib.cli.main import cli, main
 from conceptlib.demo import NEXT, Demo, Settings, Stage, before_after, demo
-from conceptlib.errors import ConceptlibError
-from conceptlib.specs import load_spec
+from conceptlib.errors import ConceptlibError, NotFound
+from conceptlib.specs import SpecError, load_spec
 from conceptlib.store import Store
 from tests.support.models import save_pipeline
 
@@ -70,6 +72,69 @@ def interrupted_between_stages(store: Store, settings: Settings, out: Path) -> N
     third = demo(out, store=store, settings=settings)
     made = [stage.command.split()[1] for stage in third.stages if not stage.reused]
     assert made[0] == "evaluate" and set(made) <= {"evaluate", "catalog"}
+
+
+def a_file(out: Path) -> None:
+    out.write_text("mine")
+
+
+def below_a_file(out: Path) -> None:
+    out.parent.rmdir()
+    out.parent.write_text("mine")
+
+
+def a_link_to_nothing(out: Path) -> None:
+    out.symlink_to("nowhere")
+
+
+def a_folder_for_a_picture(out: Path) -> None:
+    (out / module.PICTURE).mkdir(parents=True)
+
+
+def published_is_a_file(out: Path) -> None:
+    out.mkdir()
+    (out / "published").write_text("mine")
+
+
+def published_is_somebody_elses(out: Path) -> None:
+    (out / "published").mkdir(parents=True)
+    (out / "published" / "thesis.txt").write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (a_file, "no folder"),
+        (below_a_file, "no folder"),
+        (a_link_to_nothing, "no folder"),
+        (a_folder_for_a_picture, "the picture's place"),
+        (published_is_a_file, "the target is a file"),
+        (published_is_somebody_elses, "files of its own"),
+    ],
+)
+def test_a_place_that_cannot_take_the_results_is_refused_before_the_work(
+    prepare: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "in" / "out"
+    out.parent.mkdir()
+    prepare(out)
+    with pytest.raises(ConceptlibError, match=message):
+        demo(out, on_stage=lambda title, command: pytest.fail("a stage began"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"suite": "none"}, {"recipe": "geom-erasing/none"}, {"erase": ("steps=few",)}, {"evaluate": ("nothing=1",)}],
+)
+def test_a_spec_of_a_late_stage_is_looked_at_before_the_work(wrong: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises((SpecError, NotFound)):
+        demo(tmp_path, settings=Settings(**wrong), on_stage=lambda title, command: pytest.fail("a stage began"))
+
+
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(ConceptlibError, match="cannot be written"):
+        module.check_out(tmp_path / "new" / "out", "geom-erasing/qr")
 
 
 def test_a_stage_that_fails_leaves_the_earlier_ones(

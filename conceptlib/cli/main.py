@@ -4,7 +4,8 @@ A verb is a file of this folder: `catalog.py` holds the command `cli` that `conc
 is enough. At its top level it imports click and `conceptlib.cli.output` only, so that `conceptlib --help` can show
 all of them at once.
 
-Exit status: 0 done, 1 error, 2 usage, 130 interrupted. `CONCEPTLIB_DEBUG=1` shows tracebacks.
+Exit status: 0 done, 1 error, 2 usage, 130 interrupted (Ctrl-C), 143 ended by SIGTERM, 129 by SIGHUP. With `--json` an
+error is a JSON document on stdout too. `CONCEPTLIB_DEBUG=1` shows tracebacks.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 
 import click
 
 from conceptlib import __version__
 from conceptlib.cli._log import warnings_shown
+from conceptlib.cli._signals import listening
 from conceptlib.cli.output import Output
 from conceptlib.errors import ConceptlibError
 
@@ -82,31 +85,34 @@ def cli() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; never raises."""
-    out = Output()
+    args = list(argv) if argv is not None else sys.argv[1:]
+    out = Output("json" if "--json" in takewhile(lambda word: word != "--", args) else "human")
+    Output.documents = 0
+    with listening() as signals:
+        try:
+            return _run(args, out)
+        except (KeyboardInterrupt, click.Abort):
+            hint = "the same command continues where it stopped"
+            return out.failed(signals.what, hint=hint, status=signals.status)
+
+
+def _run(args: list[str], out: Output) -> int:
     debug = os.environ.get("CONCEPTLIB_DEBUG", "") not in {"", "0"}
     try:
         with warnings_shown(out):
-            result = cli.main(
-                args=list(argv) if argv is not None else None, prog_name="conceptlib", standalone_mode=False
-            )
+            result = cli.main(args=args, prog_name="conceptlib", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         out.text(error.format_message())
         return 2
     except click.UsageError as error:
-        out.error(error.format_message(), hint=_usage_hint(error.ctx))
-        return 2
+        return out.failed(error.format_message(), hint=_usage_hint(error.ctx), status=2)
     except click.ClickException as error:
-        out.error(error.format_message())
-        return error.exit_code
+        return out.failed(error.format_message(), status=error.exit_code)
     except ConceptlibError as error:
         _trace(debug)
-        out.error(error.what, error.where, error.hint)
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        out.error("interrupted", hint="the same command continues where it stopped")
-        return 130
+        return out.failed(error.what, error.where, error.hint, status=error.exit_code)
     except BrokenPipeError:
         # The reader (`| head`) has gone. Python would complain again when it flushes stdout at exit, so give it
         # somewhere to flush to.
@@ -116,15 +122,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         _trace(debug)
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             hint = "free some space (`conceptlib gc` removes unfinished work); the same command then continues"
-            out.error("no space left on the disk", str(error.filename or ""), hint)
-        else:
-            out.error(error.strerror or str(error) or type(error).__name__, str(error.filename or ""))
-        return 1
+            return out.failed("no space left on the disk", str(error.filename or ""), hint, status=1)
+        what = error.strerror or str(error) or type(error).__name__
+        return out.failed(what, str(error.filename or ""), status=1)
+    except click.Abort:
+        raise
     except Exception as error:
         _trace(debug)
         hint = "this is a bug in conceptlib: CONCEPTLIB_DEBUG=1 shows the traceback to report"
-        out.error(f"unexpected {type(error).__name__}: {error}", hint=hint)
-        return 1
+        return out.failed(f"unexpected {type(error).__name__}: {error}", hint=hint, status=1)
 
 
 def _trace(debug: bool) -> None:

@@ -3,7 +3,7 @@
 A command takes an `Output` from the `@output.options` decorator and says what it has; the sink decides how it looks:
 
 * by default tables and sentences for people, results on stdout, everything else on stderr;
-* `--json`: one JSON document on stdout;
+* `--json`: one JSON document on stdout, `{"error": {"what", "where", "hint", "status"}}` where the command fails;
 * `--quiet`: only what a script needs (ids, names, paths), one a line.
 
 Nothing that looks like a Hugging Face token leaves this module in clear, and no control character reaches a terminal:
@@ -12,6 +12,7 @@ captions and names come from strangers (`_visible`).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -19,18 +20,17 @@ import os
 import re
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
+from conceptlib.cli._progress import Progress
 from conceptlib.cli._visible import visible, visible_json, visible_line
 from conceptlib.errors import ConceptlibError, UsageError
 
 _TOKEN = re.compile(r"\b(hf|api_org|hf_oauth)_[A-Za-z0-9]{16,}\b|\bhf_[A-Za-z0-9_-]{4,}(?=@)")
-_BAR_DELAY = 2.0  # seconds: shorter jobs need no bar
 
 
 def redact(text: str) -> str:
@@ -84,6 +84,9 @@ def format_cell(value: Any) -> str:
 class Output:
     """Where a command's words go. `mode` is "human", "json" or "quiet"."""
 
+    documents = 0
+    """JSON documents that this command has printed, by whichever sink: there is one a command."""
+
     def __init__(self, mode: str = "human", *, stdout: IO[str] | None = None, stderr: IO[str] | None = None) -> None:
         self.mode = mode
         self._stdout = stdout
@@ -110,6 +113,7 @@ class Output:
         stream.flush()
 
     def _json(self, value: Any) -> None:
+        Output.documents += 1
         document = redact(json.dumps(jsonable(value), indent=2, ensure_ascii=False))
         self._put(visible_json(document) + "\n", self.stdout)
 
@@ -185,6 +189,16 @@ class Output:
             lines.append(f"  hint:  {hint}")
         self._write("\n".join(lines), self.stderr, lead=paint("error", "red", self.stderr))
 
+    def failed(self, what: str, where: str = "", hint: str = "", *, status: int) -> int:
+        """What ended the command: `error`, and with `--json` the same on stdout, if the result is not there already.
+        Returns the exit status.
+        """
+        self.error(what, where, hint)
+        if self.mode == "json" and not Output.documents:
+            with contextlib.suppress(OSError):  # stdout may be what failed
+                self._json({"error": {"what": what, "where": where, "hint": hint, "status": status}})
+        return status
+
     def progress(self) -> Progress:
         """A progress callback for library functions; use it as a context manager so that the last bar is closed."""
         return Progress(self.stderr, enabled=self.mode != "quiet")
@@ -233,53 +247,6 @@ def render_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, w
         joined = "  ".join(padded).rstrip()
         lines.append(joined if len(joined) <= width else joined[: max(width - 1, 1)] + "…")
     return "\n".join(lines)
-
-
-class Progress:
-    """`progress(stage, done, total)` drawn as one tqdm bar a stage on stderr.
-
-    Nothing is drawn where stderr is no terminal, nor for a stage that takes less than two seconds.
-    """
-
-    def __init__(self, stream: IO[str], *, enabled: bool = True) -> None:
-        self._stream = stream
-        self._enabled = enabled and stream.isatty()
-        self._stage = ""
-        self._since = 0.0
-        self._bar: Any = None
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._close()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if not self._enabled:
-            return
-        now = time.monotonic()
-        if stage != self._stage:
-            self._close()
-            self._stage, self._since, self._first = stage, now, done
-        if self._bar is None and now - self._since >= _BAR_DELAY and done < total:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                desc=visible_line(stage),
-                total=total,
-                initial=self._first,
-                file=self._stream,
-                dynamic_ncols=True,
-                leave=True,
-            )
-        if self._bar is not None:
-            self._bar.total = total
-            self._bar.update(done - self._bar.n)
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self._bar, self._stage = None, ""
 
 
 # the options that commands share

@@ -49,20 +49,37 @@ def _copy(plan: Plan, staging: Path) -> None:
 
 def _check(plan: Plan, folder: Path) -> bool:
     """True if `folder` holds the plan already, False if it may be replaced; raises for anything else."""
+    found, published = check_folder(folder, plan.artifact.kind, plan.artifact.name)
+    if not found:
+        return False
+    manifest = folder / MANIFEST
+    same_files = found == set(plan.paths) and sha256_file(manifest) == plan.paths[MANIFEST].sha256
+    return same_files and all(published[path] == file.sha256 for path, file in plan.paths.items() if path != MANIFEST)
+
+
+def check_folder(folder: Path, kind: str, name: str) -> tuple[set[str], dict[str, str]]:
+    """Whether an artifact of this kind and name may be published to a folder that is there: it is empty, or an earlier
+    publication of the same name that nobody touched.
+
+    Returns:
+        The files in it, and the sha256 of those that were published; nothing of either where it is empty.
+
+    Raises:
+        ConceptlibError: something else is there.
+    """
     if not folder.is_dir():
         raise ConceptlibError("the target is a file", where=str(folder), hint="choose another folder")
     found = {
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
     }
     if not found:
-        return False
+        return set(), {}
     manifest = folder / MANIFEST
     earlier = published_files(manifest.read_bytes()) if manifest.is_file() else None
-    artifact = plan.artifact
-    if earlier is None or earlier[:2] != (artifact.kind, artifact.name):
+    if earlier is None or earlier[:2] != (kind, name):
         held = "files of its own" if earlier is None else f"a publication of {earlier[0]} {earlier[1]}"
         raise ConceptlibError(
-            f"the folder holds {held}, not an earlier publication of {artifact.kind} {artifact.name}",
+            f"the folder holds {held}, not an earlier publication of {kind} {name}",
             where=str(folder),
             hint="choose another folder, or empty this one yourself",
         )
@@ -78,5 +95,4 @@ def _check(plan: Plan, folder: Path) -> bool:
             where=str(folder),
             hint="move them elsewhere, or choose another folder; conceptlib does not overwrite them",
         )
-    same_files = found == set(plan.paths) and sha256_file(manifest) == plan.paths[MANIFEST].sha256
-    return same_files and all(earlier[2][path] == file.sha256 for path, file in plan.paths.items() if path != MANIFEST)
+    return found, dict(earlier[2])

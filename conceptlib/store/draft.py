@@ -28,6 +28,8 @@ from conceptlib.store.names import check_path
 from conceptlib.store.secrets import refuse_secrets
 
 logger = logging.getLogger(__name__)
+PATIENCE = 1.0
+"""Seconds that a draft waits for another process before it says so."""
 
 
 class Draft:
@@ -77,8 +79,8 @@ class Draft:
     def __enter__(self) -> Draft:
         try:
             self._layout.locks.mkdir(parents=True, exist_ok=True)
-            self._mutex.acquire(timeout=0)
-        except Timeout:
+            self._mutex.acquire(timeout=PATIENCE)
+        except Timeout:  # a warning, since nothing else is seen until the other is done
             logger.warning("another process is making %s %s; waiting for it", self.kind, self.name)
             self._mutex.acquire()
         except OSError as error:

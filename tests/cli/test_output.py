@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conceptlib.cli import output
-from conceptlib.cli.output import Output, Progress, format_cell, jsonable, redact, render_table
+from conceptlib.cli.output import Output, format_cell, jsonable, redact, render_table
 from conceptlib.errors import ConceptlibError, UsageError
 
 
@@ -164,31 +163,3 @@ def test_confirm(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", Terminal(answer))
         with pytest.raises(ConceptlibError, match="not confirmed"):
             out.confirm("remove it?", yes=False)
-
-
-def test_a_bar_appears_for_a_long_stage_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(output.time, "monotonic", lambda: clock[0])
-    stream = Terminal()
-    with Progress(stream) as progress:
-        for step in range(11):
-            clock[0] += 0.1
-            progress("quick", step, 10)
-        assert stream.getvalue() == ""
-        for step in range(11):
-            clock[0] += 1.0
-            progress("slow", step, 10)
-        progress("next", 0, 5)
-    shown = stream.getvalue()
-    assert "slow" in shown and "10/10" in shown and "quick" not in shown and "next" not in shown
-
-
-def test_no_bar_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(output.time, "monotonic", lambda: clock[0])
-    stream = io.StringIO()
-    with Progress(stream) as progress:
-        for step in range(5):
-            clock[0] += 10
-            progress("slow", step, 10)
-    assert stream.getvalue() == ""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conceptlib.cli import output
+from conceptlib.cli import _progress
 from conceptlib.cli._log import warnings_shown
 from conceptlib.cli._visible import visible, visible_json, visible_line
 from conceptlib.cli.main import main
@@ -88,7 +88,7 @@ class Terminal(io.StringIO):
 
 def test_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(output.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: clock[0])
     stream = Terminal()
     with Progress(stream) as progress:
         for step in range(5):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import Store
 from conceptlib.store.hashing import artifact_id, artifact_key, digest, sha256_bytes
+from tests.test_processes import wait_for
 
 
 def test_an_artifact_is_a_folder_with_its_manifest(store: Store, make: Any) -> None:
@@ -251,3 +253,26 @@ def test_ids_agree_exactly_when_the_files_do(make: Any, a: dict[str, bytes], b: 
     first, second = (make("images", "x", files) for files in (a, b))
     assert (first.id == second.id) == (a == b)
     assert {entry.path: (first.path / entry.path).read_bytes() for entry in first.files} == a
+
+
+def test_whoever_waits_for_another_process_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a second thread: a lock of its own, as another process has it."""
+    monkeypatch.setattr("conceptlib.store.draft.PATIENCE", 0.01)
+    entered = threading.Event()
+
+    def second() -> None:
+        with store.draft("dataset", "slow", lock={"a": 1}, parents={}):
+            entered.set()
+
+    thread = threading.Thread(target=second)
+    with store.draft("dataset", "slow", lock={"a": 1}, parents={}):
+        assert not caplog.records, "the first waits for nobody"
+        thread.start()
+        wait_for(lambda: caplog.records)
+        assert not entered.is_set()
+    thread.join()
+    assert entered.is_set()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "another process is making dataset slow" in record.getMessage()
