@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,19 @@ def test_the_affinity_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_this_machine_has_some() -> None:
     assert cores.available() >= 1
+
+
+@pytest.mark.parametrize(
+    ("code", "set_to", "expected"),
+    [
+        ("import conceptlib", None, "PASSIVE"),
+        ("import conceptlib", "ACTIVE", "ACTIVE"),
+        ("import sys; sys.modules['torch'] = sys; import conceptlib", None, "None"),  # it would come too late
+    ],
+)
+def test_threads_that_wait_do_not_spin(code: str, set_to: str | None, expected: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": set_to} if set_to else {}
+    code += "; import os; print(os.environ.get('OMP_WAIT_POLICY'))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
