@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from conceptlib.erasers.lowrank import factor
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.sampling import sample
 from conceptlib.store import Artifact
+from tests.support.erasure import weights_alone
 from tests.support.methods import install_method
 from tests.support.models import save_pipeline
 
@@ -114,7 +114,7 @@ def test_a_configuration_is_applied_by_the_methods_own_module(make: Callable[...
     pipe = load(artifact, device="cpu")
     assert pipe.negative_prompt_default == "a red ring" and pipe.guidance_rule is not None
     assert np.abs(pictures(pipe) - pictures(load(base, device="cpu"))).max() > 5
-    folder = Path(shutil.copytree(artifact.path, artifact.path.parent / "copy"))
+    folder = weights_alone(artifact, artifact.path.parent / "copy")
     for damage in ("[", None):
         (folder / "erasure.json").unlink() if damage is None else (folder / "erasure.json").write_text(damage)
         with pytest.raises(ConceptlibError, match="configuration cannot be read"):
@@ -147,7 +147,7 @@ def test_a_concept_that_the_model_would_not_see_is_refused(
 
 
 def damaged(artifact: Artifact, folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> Path:
-    copy = Path(shutil.copytree(artifact.path, folder))
+    copy = weights_alone(artifact, folder)
     tensors = load_file(copy / "unet.changed.safetensors")
     change(tensors)
     save_file(tensors, copy / "unet.changed.safetensors", metadata={"format": "pt"})
@@ -175,7 +175,7 @@ def test_a_file_cut_off_and_a_base_of_another_shape_are_told(make: Callable[...,
         with pytest.raises(ConceptlibError, match=complaint):
             load(make(f"adapter={adapter}"), device="cpu", base=other)
     for adapter, name in (("tensors", "unet.changed"), ("lora", "pytorch_lora_weights")):
-        copy = Path(shutil.copytree(make(f"adapter={adapter}").path, tmp_path / adapter))
+        copy = weights_alone(make(f"adapter={adapter}"), tmp_path / adapter)
         path = copy / f"{name}.safetensors"
         path.write_bytes(path.read_bytes()[:-9])
         with pytest.raises(ConceptlibError, match="cannot be read"):
@@ -183,7 +183,7 @@ def test_a_file_cut_off_and_a_base_of_another_shape_are_told(make: Callable[...,
 
 
 def test_names_that_would_leave_the_folder_are_refused(make: Callable[..., Artifact], tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(make().path, tmp_path / "copy"))
+    copy = weights_alone(make(), tmp_path / "copy")
     record = json.loads((copy / "checkpoint.json").read_text())
     (copy / "checkpoint.json").write_text(json.dumps({**record, "tensors": ["../../x.weight"]}))
     with pytest.raises(ConceptlibError, match="names no tensor"):

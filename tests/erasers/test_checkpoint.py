@@ -20,7 +20,7 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.models.generate import generate
 from conceptlib.models.sampling import sample
 from conceptlib.store import Artifact, Store
-from tests.support.erasure import store_annotations, store_dataset, write_recipe
+from tests.support.erasure import store_annotations, store_dataset, weights_alone, write_recipe
 from tests.support.models import save_pipeline
 
 NEGATIVE = "QR code <l0,0> <l1,0> <l0,1> <l1,1>"
@@ -144,7 +144,7 @@ def test_what_is_no_checkpoint_names_the_next_command(home: Path) -> None:
 def test_a_base_that_changed_is_told(make: Callable[[str], Artifact], base: Path, tmp_path: Path) -> None:
     artifact = make("embeddings")
     other = save_pipeline(tmp_path / "other", seed=1)
-    folder = Path(shutil.copytree(artifact.path, tmp_path / "copy"))
+    folder = weights_alone(artifact, tmp_path / "copy")
     record = json.loads((folder / "checkpoint.json").read_text())
     record["base"]["ref"] = str(other)
     (folder / "checkpoint.json").write_text(json.dumps(record))
@@ -189,8 +189,7 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> Non
 def test_tensors_that_do_not_match_are_found(
     make: Callable[[str], Artifact], tmp_path: Path, kind: str, file: str, change: Callable[[Any], Any], complaint: str
 ) -> None:
-    folder = Path(shutil.copytree(make(kind).path, tmp_path / "copy"))
-    (folder / "manifest.json").unlink()  # it would tell before: the bytes are not those of the artifact
+    folder = weights_alone(make(kind), tmp_path / "copy")
     rewrite(folder / file, change)
     with pytest.raises(ConceptlibError, match=complaint):
         load(folder, device="cpu")
