@@ -182,7 +182,7 @@ def _keys(bits: np.ndarray) -> Iterator[np.ndarray]:
     telling = np.argsort(np.abs(sample.mean(0) - 0.5), kind="stable")[:_TELLING]
     rng = np.random.default_rng(0)
     for _ in range(_TABLES):
-        key = np.zeros(len(bits), np.uint64)
+        key: np.ndarray = np.zeros(len(bits), np.uint64)
         for place in rng.choice(telling, _BITS, replace=False):
             key = key << np.uint64(1) | ((bits[:, place // 8] >> np.uint8(7 - place % 8)) & 1)
         yield key

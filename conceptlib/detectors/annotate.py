@@ -80,7 +80,10 @@ def annotate(
     if batch_size < 1:
         raise ConceptlibError(f"a batch of {batch_size} pictures cannot be made", where="batch_size", hint="1 or more")
     lock = {"detector": detector_lock(finder), "split": split}
-    parents = {"dataset": pictures, **({"detector": finder.artifact} if finder.artifact else {})}
+    parents: dict[str, str | Artifact] = {
+        "dataset": pictures,
+        **({"detector": finder.artifact} if finder.artifact else {}),
+    }
     with store.draft("annotations", finder.name, lock=lock, parents=parents) as draft:
         if draft.done:
             return draft.done
@@ -132,7 +135,7 @@ def pictures_of(ref: str | Path | Artifact, store: Store) -> Artifact:
     return ref
 
 
-def _of_any_kind(ref: str | Path, store: Store, missing: NotFound) -> Artifact:
+def _of_any_kind(ref: str | Path | Artifact, store: Store, missing: NotFound) -> Artifact:
     """The artifact of that name, for a message that says what it is. Raises `missing` where there is none."""
     try:
         return store.get(ref)

@@ -44,7 +44,9 @@ def repair(layout: Layout, journal: Journal, folder: Path, problems: list[Proble
     try:
         artifact = Artifact.open(folder)
     except (ConceptlibError, OSError):
-        return [Repair(one.artifact, one.path, "nothing", _remake(*folder.parts[-3:-1])) for one in problems]
+        return [
+            Repair(one.artifact, one.path, "nothing", _remake(folder.parts[-3], folder.parts[-2])) for one in problems
+        ]
     entries = {folder / entry.path: entry for entry in artifact.files}
     again = _remake(artifact.kind, artifact.name, artifact.parents)
     repairs = []

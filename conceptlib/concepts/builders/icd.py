@@ -432,7 +432,7 @@ def _by_kind(preset: Any, given: dict[str, Any], kinds: Sequence[str]) -> dict[s
 
 def _plain(ranges: Any, overlay: str) -> dict[str, Any]:
     """Parameters as the lock has them: fonts are named there once, by their hashes; what came later is, where used."""
-    later = getattr(_overlay(overlay), "LATER", frozenset())
+    later: frozenset[str] = getattr(_overlay(overlay), "LATER", frozenset())
     return {
         field.name: dict(value) if isinstance(value := getattr(ranges, field.name), Mapping) else value
         for field in dataclasses.fields(ranges)

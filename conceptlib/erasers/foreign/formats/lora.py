@@ -78,8 +78,9 @@ def _scale(layer: str, rank: int, settings: Settings) -> float:
     own = settings.get(component)
     if not own:
         return 1.0
-    patterns = own.get("alpha_pattern") or {}
-    alpha = float(patterns.get(get_pattern_key(patterns.keys(), name), own.get("lora_alpha", rank)))
+    patterns: dict[str, float] = own.get("alpha_pattern") or {}
+    plain: float = own.get("lora_alpha", rank)
+    alpha = float(patterns.get(get_pattern_key(patterns.keys(), name), plain))
     return alpha / rank**0.5 if own.get("use_rslora") else alpha / rank
 
 
