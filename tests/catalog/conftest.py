@@ -20,7 +20,7 @@ def store() -> Store:
 
 @pytest.fixture
 def make(store: Store) -> Make:
-    """make("dataset", "icd-qr", lock={...}, parents={...}, info={...}, files={...}) commits an artifact."""
+    """make("dataset", "icd-qr", lock={...}, parents={...}, info={...}, files={...}) commits or finds one."""
 
     def make(
         kind: str,
@@ -32,6 +32,8 @@ def make(store: Store) -> Make:
         files: Mapping[str, bytes] | None = None,
     ) -> Artifact:
         with store.draft(kind, name, lock=lock or {}, parents=parents or {}) as draft:
+            if draft.done:
+                return draft.done
             for path, data in (files or {"data.bin": json.dumps([kind, name, lock]).encode()}).items():
                 (draft.path / path).write_bytes(data)
             return draft.commit(info=info)
