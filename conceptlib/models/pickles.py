@@ -79,9 +79,13 @@ def _check_zip(path: Path) -> None:
 
 
 def _check_pickles(file: IO[bytes], path: Path, count: int) -> None:
-    """The first `count` pickles of a file, one after the other."""
+    """The first `count` pickles of a file, one after the other, or as many as there are."""
     opcodes = 0
-    for _ in range(count):
+    for number in range(count):
+        if number and not file.read(1):
+            return
+        if number:
+            file.seek(-1, 1)
         sizes = _Sizes()
         for opcode, argument, _ in pickletools.genops(file):
             opcodes += 1
