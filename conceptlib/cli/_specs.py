@@ -2,27 +2,65 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping, Sequence
+
 import click
 
 from conceptlib.cli import output
-from conceptlib.cli.output import Output
+from conceptlib.cli.output import Output, format_cell
+
+_ROOM = 40  # columns: the least that a description needs beside a name
+
+
+def _holds(row: Mapping[str, str], words: Sequence[str]) -> bool:
+    text = f"{row['name']} {row['kind']} {row['uses']} {row['description']}".lower()
+    return all(word.lower() in text for word in words)
+
+
+def _too_wide(rows: Sequence[Mapping[str, str]], columns: Sequence[str], width: int) -> bool:
+    """Whether a table would leave no room for the descriptions."""
+    others = [max(len(column), *(len(format_cell(row[column])) for row in rows)) + 2 for column in columns[:-1]]
+    return sum(others) + _ROOM > width
+
+
+def _block(row: Mapping[str, str], columns: Sequence[str], width: int) -> str:
+    """A spec on a narrow terminal: its name and what is known of it, then its description, nothing cut."""
+    facts = [format_cell(row[column]) for column in columns[1:-1] if row[column] and column != "origin"]
+    head = textwrap.fill(f"{row['name']}  {'  '.join(facts)}", width, subsequent_indent="    ", break_long_words=False)
+    text = textwrap.fill(row["description"], width, initial_indent="  ", subsequent_indent="  ")
+    return f"{head}\n{text}" if text else head
 
 
 def add_spec_commands(group: click.Group, kinds: tuple[str, ...], *, noun: str, example: str) -> None:
     """Give a group the four commands over specs of these kinds; the help texts use the noun and `example`, a name."""
 
     @group.command("ls", short_help=f"List every {noun} spec.")
+    @click.argument("words", nargs=-1, metavar="[WORD]...")
+    @click.option("--kind", type=click.Choice(kinds), default=None, hidden=len(kinds) == 1, help="Only specs of it.")
     @output.options
-    def list_command(out: Output) -> None:
-        """List the specs: your own (working folder, $CONCEPTLIB_HOME/specs) and the built-in ones."""
+    def list_command(out: Output, words: tuple[str, ...], kind: str | None) -> None:
         from conceptlib.specs import list_specs
 
-        rows = list_specs(kinds)
+        rows = [row for row in list_specs(kind or kinds) if _holds(row, words)]
         measured = any(row["measured"] for row in rows)
-        left_out = {"kind"} if len(kinds) == 1 else set()
+        left_out = {"kind"} if kind or len(kinds) == 1 else set()
         left_out |= set() if measured else {"measured"}
         columns = [c for c in ("name", "kind", "uses", "origin", "measured", "description") if c not in left_out]
-        out.table(rows, columns, empty=f"no {noun} specs yet")
+        width = out.width()
+        if out.mode == "human" and rows and _too_wide(rows, columns, width):
+            out.text("\n".join(_block(row, columns, width) for row in rows))
+        else:
+            out.table(rows, columns, empty=f"no {noun} specs yet" if not words else f"no {noun} spec has these words")
+
+    list_command.help = f"""List the specs: your own (working folder, $CONCEPTLIB_HOME/specs) and the built-in ones.
+
+    With WORDs only those that have all of them, in name or description. What a spec may be given: its file
+    (`{group.name} cat NAME`), and every key with `--resolved`.
+
+    \b
+    conceptlib {group.name} ls
+    conceptlib {group.name} ls {example.partition("/")[0]}"""
 
     @group.command("cat", short_help=f"Print a {noun} spec.")
     @click.argument("name")

@@ -30,7 +30,7 @@ def cli() -> None:
 @cli.command("ls", short_help="List artifacts, newest last.")
 @click.argument("name", required=False)
 @click.option("--kind", type=click.Choice(_KINDS), help="Only this kind.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest N.")
+@click.option("--limit", type=click.IntRange(1, 10**9), metavar="N", help="Only the newest N.")
 @output.options
 def ls(out: Output, name: str | None, kind: str | None, limit: int | None) -> None:
     """List artifacts, the newest last. NAME may have a `*` for any characters.

@@ -53,6 +53,10 @@ def cli(
       accelerate launch -m conceptlib.cli.main erase geom-erasing/qr --data icd-qr --annotations zxing \\
         --base stable-diffusion-v1-5/stable-diffusion-v1-5
     """
+    from conceptlib.erasers.request import resolve
+
+    # Mistakes are told before torch is imported.
+    resolve(recipe, data=data, annotations=annotations, base=base, overrides=overrides)
     from conceptlib.erasers.erase import about, erase
 
     with out.progress() as progress:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from conceptlib.cli import output
+from conceptlib.cli._types import FiniteRange
 from conceptlib.cli.output import Output
 
 _MOST = 36500.0
 
 
 @click.command("gc", short_help="Remove what interrupted work left behind.")
-@click.option("--days", type=click.FloatRange(min=0), default=7, show_default=True, help="Spare what is younger.")
+@click.option("--days", type=FiniteRange(0, 36_500), default=7, show_default=True, help="Spare what is younger.")
 @output.dry_run_option
 @output.options
 def cli(out: Output, days: float, dry_run: bool) -> None:

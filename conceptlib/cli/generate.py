@@ -5,21 +5,20 @@ from __future__ import annotations
 import click
 
 from conceptlib.cli import output
+from conceptlib.cli._types import SEED, FiniteRange
 
 
 @click.command("generate", short_help="Draw a prompt, with and without erasure.")
 @click.argument("checkpoint")
 @click.argument("prompt")
 @click.option("--n", "count", type=click.IntRange(1, 256), default=4, show_default=True, help="Pictures.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first; each next one counts up."
-)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the first; each next one counts up.")
 @click.option("--out", "path", metavar="FILE", default="generated.png", show_default=True, help="PNG file to write.")
 @click.option("--compare", "mode", flag_value="compare", help="Two rows: the base as it was, and with erasure.")
 @click.option("--without-erasure", "mode", flag_value="without", help="Draw with the base that was erased from.")
-@click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Denoising steps.")
+@click.option("--steps", type=click.IntRange(1, 1000), default=20, show_default=True, help="Denoising steps.")
 @click.option(
-    "--guidance", type=click.FloatRange(min=0), default=None, help="Guidance scale; the model's usual one by default."
+    "--guidance", type=FiniteRange(min=0), default=None, help="Guidance scale; the model's usual one by default."
 )
 @click.option(
     "--base", metavar="MODEL", default=None, help="Use this base instead of the one that the checkpoint names."
@@ -35,10 +34,13 @@ def cli(checkpoint: str, prompt: str, path: str, mode: str | None, out: output.O
       conceptlib generate geom-erasing/qr "a red circle on grey" --compare --out before-after.png
       conceptlib generate tiny "a striped blue star" --n 8
     """
-    from conceptlib.erasers.draw import draw
+    from conceptlib.erasers.draw import draw, target_of
 
+    target_of(path)
     with out.progress() as progress:
         picture = draw(checkpoint, prompt, mode=mode or "with", progress=progress, **settings)  # type: ignore[arg-type]
     written = picture.save(path)
     summary = {"path": written, "rows": picture.rows, "negative_prompt": picture.negative_prompt}
+    for note in picture.notes:
+        out.warn(note)
     out.result(summary, human=f"{written}: {' above, '.join(picture.rows)}", quiet=written)

@@ -98,6 +98,11 @@ def _tell(out: Output, path: Path, info: dict[str, Any]) -> None:
 def _import_checkpoint(
     out: Output, source: str, method: str, concepts: tuple[str, ...], base: str, name: str | None
 ) -> None:
+    from conceptlib.erasers.foreign.fetch import fetch
+    from conceptlib.models.bases import resolve_base
+
+    resolve_base(base)
+    fetch(source)  # a mistyped name is told before torch is imported
     from conceptlib.erasers.foreign.importer import import_checkpoint
 
     with out.progress() as progress:

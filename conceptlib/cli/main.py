@@ -17,6 +17,7 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
@@ -100,11 +101,14 @@ def _run(args: list[str], out: Output) -> int:
     debug = os.environ.get("CONCEPTLIB_DEBUG", "") not in {"", "0"}
     try:
         with warnings_shown(out):
+            _refuse_no_text(args)
             result = cli.main(args=args, prog_name="conceptlib", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
-        out.text(error.format_message())
+        with suppress(OSError):  # a closed output: the status says enough
+            out.text(error.format_message())
         return 2
     except click.UsageError as error:
         return out.failed(error.format_message(), hint=_usage_hint(error.ctx), status=2)
@@ -131,6 +135,16 @@ def _run(args: list[str], out: Output) -> int:
         _trace(debug)
         hint = "this is a bug in conceptlib: CONCEPTLIB_DEBUG=1 shows the traceback to report"
         return out.failed(f"unexpected {type(error).__name__}: {error}", hint=hint, status=1)
+
+
+def _refuse_no_text(words: Sequence[str]) -> None:
+    """Refuse what no name, path or value can be: a null character, or bytes that are not UTF-8 where no file of that
+    name is there.
+    """
+    for word in words:
+        broken = any("\ud800" <= character <= "\udfff" for character in word)
+        if "\x00" in word or (broken and not os.path.exists(word.rpartition("=")[2])):
+            raise click.UsageError(f"{word[:80]!r} is no text: it holds a null character or bytes that are not UTF-8")
 
 
 def _trace(debug: bool) -> None:

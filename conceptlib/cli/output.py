@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import json
 import os
@@ -104,7 +105,9 @@ class Output:
         """Print `text`, made harmless. `lead` is our own word before it, which may be in colour."""
         self._put(lead + visible(redact(text)) + end, stream)
 
-    def _put(self, text: str, stream: IO[str]) -> None:
+    def _put(self, text: str, stream: IO[str] | None) -> None:
+        if stream is None or stream.closed:  # `conceptlib ... >&-`: Python then has no such stream, or a closed one
+            raise OSError(errno.EBADF, "the output is closed: nobody can read the answer")
         try:
             stream.write(text)
         except UnicodeEncodeError:  # a terminal that is not UTF-8 shows a question mark rather than a traceback
@@ -165,7 +168,7 @@ class Output:
         elif not rows:
             self.note(empty or "nothing here yet")
         else:
-            self._write(render_table(rows, columns, width=self._width()), self.stdout)
+            self._write(render_table(rows, columns, width=self.width()), self.stdout)
 
     def text(self, text: str) -> None:
         """Text as it is, on stdout (file contents, help)."""
@@ -217,7 +220,8 @@ class Output:
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise ConceptlibError("not confirmed, nothing was changed")
 
-    def _width(self) -> int:
+    def width(self) -> int:
+        """Columns of the terminal; as many as one likes where there is none."""
         return shutil.get_terminal_size((150, 24)).columns if self.stdout.isatty() else 10_000
 
 
@@ -253,7 +257,11 @@ def render_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, w
 
 
 def _set_home(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    if value:
+    if value is not None:
+        if any("\ud800" <= character <= "\udfff" for character in value):  # the catalog's library takes no such path
+            raise click.BadParameter("its name is not UTF-8", ctx=context, param=parameter)
+        if not value.strip():
+            raise click.BadParameter("it is empty; leave it out for $CONCEPTLIB_HOME", ctx=context, param=parameter)
         os.environ["CONCEPTLIB_HOME"] = str(Path(value).expanduser().absolute())
 
 

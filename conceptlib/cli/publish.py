@@ -54,14 +54,24 @@ def cli(artifact: str, target: str, dry_run: bool, out: output.Output, **options
 
 def _for_people(result: PublishResult) -> str:
     """One line about what happened; of a dry run the files and the card too."""
-    size = sum(file.size for file in result.files) / 1e6
+    size = _size(sum(file.size for file in result.files))
     if result.status != "dry-run":
         version = f", tag {result.tag} at {result.revision[:12]}" if result.revision else ""
         verb = "published and verified" if result.status == "published" else "unchanged, already there"
         gate = f", gated: {result.gated}" if result.gated else ""
-        return f"{verb}: {result.url} ({len(result.files)} files, {size:.1f} MB{version}{gate})"
+        return f"{verb}: {result.url} ({len(result.files)} files, {size}{version}{gate})"
     rows = [{"path": file.path, "bytes": file.size, "sha256": file.sha256[:12]} for file in result.files]
     tag = f", tag {result.tag}" if result.tag else ""
     tag += f", gated: {result.gated}" if result.gated else ""
     files = output.render_table(rows, ["path", "bytes", "sha256"])
-    return f"{files}\n\nwould publish {len(rows)} files, {size:.1f} MB, to {result.url}{tag}\n\n{result.card}"
+    return f"{files}\n\nwould publish {len(rows)} files, {size}, to {result.url}{tag}\n\n{result.card}"
+
+
+def _size(count: int) -> str:
+    """Bytes for people: three digits."""
+    if count < 1000:
+        return f"{count} bytes"
+    size, units = count / 1000, ["kB", "MB", "GB", "TB"]
+    while size >= 999.5 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.3g} {units[0]}"

@@ -46,9 +46,9 @@ class TrainingParams(Params):
     up.
     """
 
-    steps: PositiveInt = 1000
-    batch_size: PositiveInt = 32
-    gradient_accumulation: PositiveInt = 1
+    steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
+    gradient_accumulation: Annotated[int, Field(ge=1, le=65_536)] = 1
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
@@ -80,7 +80,7 @@ class WeightParams(TrainingParams):
     """
 
     adapter: Literal["full", "lora", "tensors"] = "tensors"
-    lora_rank: PositiveInt = 8
+    lora_rank: Annotated[int, Field(ge=1, le=4096)] = 8
     lr: PositiveFloat = 1e-5
     loss: Literal["l2", "l1"] = "l2"
     loss_space: Literal["epsilon", "output"] = "epsilon"

@@ -10,24 +10,24 @@ from typing import Any
 
 import torch
 
-from conceptlib.concepts.tables import ImageTable
 from conceptlib.erasers import checkpoint
 from conceptlib.erasers.base import Job, Progress, Result
 from conceptlib.erasers.loop import make_accelerator
 from conceptlib.erasers.memory import peak_memory
 from conceptlib.erasers.neighbours import find_neighbours
+from conceptlib.erasers.request import resolve
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import Placement, choose, dtype_lock, trainable
 from conceptlib.models.encoding import refuse_cut
 from conceptlib.models.loading import base_lock, load_source, resolve_base
-from conceptlib.specs import load_spec
-from conceptlib.specs.load import load_targets
 from conceptlib.specs.registry import METHODS
 from conceptlib.specs.schema import ConceptSpec, RecipeSpec
-from conceptlib.store import Artifact, NotFound, Store
+from conceptlib.store import Artifact, Store
 
 LOG = "log.jsonl"
 _WORK = "work"
+_NOTHING = 1e-12
+"""An entry of B below which B A is lost in the rounding of the weight that it is added to."""
 
 
 def erase(
@@ -62,22 +62,16 @@ def erase(
 
     Raises:
         ConceptlibError: inputs that are missing, or of another dataset, or lack the concept; an unusable base; a loss
-        that is not finite.
+        that is not finite; an erasure that changes no weight.
     """
     store = store or Store()
-    spec = load_spec("recipe", recipe, overrides)
-    method = METHODS.get(spec.method)
-    concepts = load_targets(spec)
-    source_data = _data(store, data)
-    source_annotations = _annotations(store, annotations, source_data)
-    _check_needs(method.needs(spec.params), {"data": source_data, "annotations": source_annotations}, spec.name)
-    if source_data is not None and "data" not in method.needs(spec.params) | _uses(method, spec.params):
-        raise ConceptlibError(f"the recipe {spec.name} reads no data", where=source_data.ref, hint="leave data out")
+    request = resolve(recipe, data=data, annotations=annotations, base=base, overrides=overrides, store=store)
+    spec, method, concepts = request.spec, request.method, request.concepts
     placement = trainable(choose(device, dtype), dtype)
     accelerator = make_accelerator(placement)
     placement = dataclasses.replace(placement, device=accelerator.device)
     locked = base_lock(base)
-    parents = {"dataset": source_data, "annotations": source_annotations}
+    parents = {"dataset": request.data, "annotations": request.annotations}
     draft = store.draft(
         "checkpoint",
         spec.name,
@@ -103,12 +97,15 @@ def erase(
             accelerator=accelerator,
             workdir=folder / _WORK,
             log=folder / LOG,
-            data=source_data,
-            annotations=source_annotations,
+            data=request.data,
+            annotations=request.annotations,
             progress=progress,
             neighbours=neighbours,
         )
+        whole = getattr(spec.params, "adapter", "") == "full"
+        before = _fingerprint(pipe) if whole else {}
         result: Result = method.run(job)
+        _refuse_unchanged(pipe, result, before, spec.name)
         if neighbours:
             listed = [dataclasses.asdict(neighbour) for neighbour in neighbours]
             result = dataclasses.replace(result, info={**result.info, "neighbours": listed})
@@ -136,6 +133,40 @@ def erase(
         artifact = draft.commit(info=info, volatile=(LOG,))
     _announce(accelerator, artifact, artifact.path)
     return artifact
+
+
+def _refuse_unchanged(pipe: Any, result: Result, before: Mapping[str, int], recipe: str) -> None:
+    """An erasure that leaves every weight as it was is none, whatever the method; new tokens and rules of inference
+    are changes of another kind.
+    """
+    if result.adapter == "config" or result.tokens:
+        return
+    now = {f"unet.{name}": value for name, value in pipe.unet.named_parameters()}
+    if result.changed:
+        same = all(
+            name in now and bool((value.to(now[name]) == now[name]).all()) for name, value in result.changed.items()
+        )
+    elif result.adapter == "lora":  # of B A, trained from B = 0 on
+        ups = [value for name, value in now.items() if "lora_B" in name]
+        same = bool(ups) and all(float(value.detach().abs().max()) < _NOTHING for value in ups)
+    else:
+        same = bool(before) and _fingerprint(pipe) == before
+    if same:
+        raise ConceptlibError(
+            f"the recipe {recipe} changed nothing: every weight is the base's, and nothing was stored",
+            hint="what it shall mean instead must differ from what is erased, and rates and scales be above 0",
+        )
+
+
+def _fingerprint(pipe: Any) -> dict[str, int]:
+    """A number a parameter that changes with its bits, nearly always: the sum of them as integers."""
+    modules = {"unet": pipe.unet, "text_encoder": pipe.text_encoder}
+    whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return {
+        f"{part}.{name}": int(value.detach().view(whole[value.element_size()]).sum(dtype=torch.int64))
+        for part, module in modules.items()
+        for name, value in module.named_parameters()
+    }
 
 
 def erasure_lock(
@@ -180,61 +211,3 @@ def _follow(accelerator: Any, store: Store, work: Any) -> Artifact:
         work(Path(path))
         done, path = broadcast_object_list([None, None])
     return store.get(str(path))
-
-
-def _data(store: Store, ref: str | Artifact | None) -> Artifact | None:
-    if ref is None:
-        return None
-    found = ref if isinstance(ref, Artifact) else _either(store, ref)
-    if found.kind not in {"dataset", "images"}:
-        raise ConceptlibError(
-            f"{found.ref} is of kind {found.kind}", where="data", hint="give a dataset or generated images"
-        )
-    ImageTable(found)  # a dataset of prompts is refused here, before a model is loaded
-    return found
-
-
-def _either(store: Store, ref: str) -> Artifact:
-    try:
-        return store.get(ref, kind="dataset")
-    except NotFound as error:
-        try:
-            return store.get(ref, kind="images")
-        except NotFound:
-            raise error from None
-
-
-def _annotations(store: Store, ref: str | Artifact | None, data: Artifact | None) -> Artifact | None:
-    """The annotation set: as given, or a detector's newest of this dataset."""
-    if ref is None or isinstance(ref, Artifact):
-        return ref
-    if data is not None:
-        own = store.list(kind="annotations", name=ref, parent=data.id) if _is_name(ref) else []
-        if own:
-            return own[-1]
-        if _is_name(ref) and store.list(kind="annotations", name=ref):
-            raise ConceptlibError(
-                f"{ref} has not annotated {data.ref}",
-                where="annotations",
-                hint=f"conceptlib annotate {data.ref} --detector {ref}",
-            )
-    return store.get(ref, kind="annotations")
-
-
-def _uses(method: Any, params: Any) -> frozenset[str]:
-    found: frozenset[str] = method.uses(params) if hasattr(method, "uses") else frozenset()
-    return found
-
-
-def _is_name(ref: str) -> bool:
-    return "@" not in ref and not ref.startswith((".", "/", "~"))
-
-
-def _check_needs(needs: frozenset[str], given: dict[str, Artifact | None], recipe: str) -> None:
-    missing = sorted(name for name in needs if given[name] is None)
-    if missing:
-        options = {"data": "--data DATASET", "annotations": "--annotations DETECTOR (or truth)"}
-        raise ConceptlibError(
-            f"the recipe {recipe} needs {' and '.join(missing)}",
-            hint=f"add {' '.join(options[name] for name in missing)}",
-        )

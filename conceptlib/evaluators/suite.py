@@ -59,7 +59,7 @@ def evaluate(
         SpecError: the suite's spec is wrong, with every problem.
         ConceptlibError: no such checkpoint, detector or base; nothing to measure.
     """
-    from conceptlib.erasers.checkpoint import Checkpoint, find
+    from conceptlib.erasers.find import find
 
     store = store or Store()
     given = {override.partition("=")[0].strip() for override in overrides}
@@ -69,8 +69,8 @@ def evaluate(
         )
     if suite is not None:  # its mistakes are told before a model is looked for
         load_spec("suite", suite, list(overrides))
-    folder = find(checkpoint, store)
-    record = Checkpoint.read(folder) if folder else None
+    folder = find(checkpoint, store)  # a mistyped name is told before torch is imported
+    record = _record(folder) if folder else None
     spec: SuiteSpec = load_spec("suite", suite or fitting_suite(record), list(overrides))
     artifact = store.get(folder, kind="checkpoint") if folder and (folder / "manifest.json").is_file() else None
     source = artifact or str(checkpoint)
@@ -120,6 +120,12 @@ def fitting_suite(record: Checkpoint | None) -> str:
         return "icd"
     types = {concept.type for name in record.concepts for concept in _registered(name)}
     return "icd" if "implicit" in types else "erasure"
+
+
+def _record(folder: Path) -> Checkpoint:
+    from conceptlib.erasers.checkpoint import Checkpoint
+
+    return Checkpoint.read(folder)
 
 
 def _registered(name: str) -> list[ConceptSpec]:

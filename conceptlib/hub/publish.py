@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from conceptlib.errors import NotFound, UsageError
+from conceptlib.hub.licences import check_licence
 from conceptlib.hub.plan import CARD, CardOptions, Plan, PlannedFile, ProgressFn, manifest_file
 from conceptlib.hub.scan import refuse_secrets_in
-from conceptlib.hub.target import FolderTarget, HubTarget, parse_target
+from conceptlib.hub.target import FolderTarget, HubTarget, check_tag, parse_target
 from conceptlib.specs.registry import Registry
 from conceptlib.store import Artifact, Store
 
@@ -159,6 +160,10 @@ def publish(
         raise UsageError(
             "private, gated and tag are for repositories on the Hub, and this is a folder", where=str(target.path)
         )
+    if gated not in (None, "auto", "manual"):
+        raise UsageError(f"gated cannot be {gated!r}", hint="auto or manual")
+    check_tag(tag)
+    check_licence(license)
     plan = make_plan(artifact, store, target, license=license, tag=tag)
     if kind is None and ref_or_artifact in (artifact.name, f"{artifact.name}@latest"):
         plan = replace(plan, notes=(*plan.notes, *_namesakes(store, artifact)))
@@ -174,8 +179,6 @@ def publish(
     from conceptlib.hub.remote import page_url, publish_to_hub
 
     url = page_url(target.repo_id, plan.repo_type)
-    if gated not in (None, "auto", "manual"):
-        raise UsageError(f"gated cannot be {gated!r}", hint="auto or manual")
     if dry_run:
         gate = gated or ("auto" if plan.unsafe else None)
         return PublishResult(target.repo_id, None, plan.tag, plan.files, "dry-run", url, plan.card, plan.notes, gate)

@@ -40,6 +40,17 @@ class FolderTarget:
         return f"./{self.path.name}"
 
 
+_REF = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock$|[./]$))[A-Za-z0-9_][A-Za-z0-9._/@+=,-]{0,200}")
+
+
+def check_tag(tag: str | None) -> None:
+    """Raise `UsageError` for what cannot be the name of a tag, before anything is sent."""
+    if tag is not None and not _REF.fullmatch(tag):
+        raise UsageError(
+            f"not a name of a tag: {tag[:200]!r}", where="tag", hint="letters, digits, '-', '_' and '.', such as v1.0"
+        )
+
+
 def parse_target(to: str | os.PathLike[str]) -> HubTarget | FolderTarget:
     """The target that `to` means.
 

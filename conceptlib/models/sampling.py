@@ -8,6 +8,7 @@ costs time there: one model call a prompt, an encoding of every prompt, and PIL.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -91,6 +92,14 @@ def sample(
             hint="multiples of 8 pixels, at least one step",
         )
     guidance_scale = default_guidance(side) if guidance_scale is None else guidance_scale
+    trained = int(pipe.scheduler.config.num_train_timesteps)
+    if num_steps > trained or not math.isfinite(guidance_scale):
+        raise ConceptlibError(
+            f"cannot draw in {num_steps} steps with a guidance of {guidance_scale}",
+            hint=f"at most the {trained} steps that the model was trained on, and a finite guidance",
+        )
+    if bad := [seed for seed in seeds if not 0 <= int(seed) < 2**64]:
+        raise ConceptlibError(f"{bad[0]} is no seed", hint="a whole number from 0 on, below 2^64")
     batch_size = batch_size or rows_at_once(height, width)
     cache = cache or PromptCache(pipe)
     rule: GuidanceRule | None = getattr(pipe, "guidance_rule", None)

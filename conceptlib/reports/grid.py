@@ -52,6 +52,7 @@ def grid(
     legend: Sequence[str] = (),
     columns: int = 6,
     cell: int = 176,
+    quoted: bool = True,
 ) -> Image.Image:
     """Draw the grid.
 
@@ -63,6 +64,7 @@ def grid(
             has its label on a tag, which hides a little of the picture.
         columns: captions a block, 1 or more.
         cell: side of a picture in pixels; pictures keep their shape and are centred in it.
+        quoted: captions are set in quotation marks.
 
     Returns:
         An RGB picture.
@@ -85,7 +87,7 @@ def grid(
         block = range(start, min(start + columns, len(captions)))
         lefts = [MARGIN + k * (cell + GAP) for k in range(len(block))]
         pen.rule()
-        pen.columns([f"“{captions[i]}”" for i in block], lefts, cell, 14, INK)
+        pen.columns([f"“{captions[i]}”" if quoted else captions[i] for i in block], lefts, cell, 14, INK)
         for panel in panels:
             pen.heading(panel.heading, panel.note)
             pen.pictures([_tile(panel, i, cell, colours) for i in block], lefts, cell)
@@ -156,11 +158,17 @@ class _Pen:
         self.y += 10
         if not heading and not note:
             return
-        draw = self._grow(30)
-        draw.text((MARGIN, self.y), heading, font=typeface(20), fill=INK)
-        left = MARGIN + draw.textlength(heading, font=typeface(20)) + 14
-        draw.text((left, self.y + 5), note, font=typeface(14), fill=PALE)
-        self.y += 30
+        room, font = self.width - 2 * MARGIN, typeface(20)
+        left = MARGIN + font.getlength(heading) + 14
+        if left + typeface(14).getlength(note) <= self.width - MARGIN:
+            draw = self._grow(30)
+            draw.text((MARGIN, self.y), heading, font=font, fill=INK)
+            draw.text((left, self.y + 5), note, font=typeface(14), fill=PALE)
+            self.y += 30
+            return
+        self.columns([heading], [MARGIN], room, 20, INK)  # too long for one line: no word of either is cut
+        self.columns([note], [MARGIN], room, 14, PALE)
+        self.y += 4
 
     def pictures(self, tiles: Sequence[Image.Image], lefts: Sequence[int], cell: int) -> None:
         height = max(tile.height for tile in tiles)
@@ -200,7 +208,7 @@ def typeface(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
-    """Break at spaces so that each line is at most `width` wide; a single longer word is cut with an ellipsis."""
+    """Break at spaces so that each line is at most `width` wide; a single longer word goes on in the next line."""
     lines: list[str] = []
     for paragraph in text.splitlines():
         line = ""
@@ -209,8 +217,10 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: 
             if line and font.getlength(joined) > width:
                 lines.append(line)
                 joined = word
-            while font.getlength(joined) > width and len(joined) > 2:
-                joined = joined[:-2] + "…"
+            while font.getlength(joined) > width and len(joined) > 1:
+                fits = next(n for n in range(len(joined) - 1, 0, -1) if n == 1 or font.getlength(joined[:n]) <= width)
+                lines.append(joined[:fits])
+                joined = joined[fits:]
             line = joined
         lines.append(line)
     return lines

@@ -7,7 +7,7 @@ same picture on every machine, and nothing needs to be installed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +33,22 @@ LEFT, RIGHT, TOP, BOTTOM = 84, 250, 56, 70
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A mean (x, y) with the ends of its intervals; None where there is no interval."""
+
+    x: float
+    y: float
+    x_ends: tuple[float, float] | None = None
+    y_ends: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Series:
-    """Points (x, y) that share a colour and a shape, and their name in the legend."""
+    """Points (x, y) that share a colour and a shape, and their name in the legend; `bars` are drawn below them."""
 
     name: str
     points: Sequence[tuple[float, float]]
+    bars: Sequence[Bar] = ()
 
 
 def scatter(
@@ -49,7 +60,8 @@ def scatter(
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> Image.Image:
-    """Draw the plot, 900 x 560 pixels RGB. Points of several series at one place are set side by side.
+    """Draw the plot, 900 x 560 pixels RGB, wider where a name in the legend is long. Points of several series at one
+    place are set side by side.
 
     Args:
         series: at least one point in all; colours and shapes go by their order.
@@ -62,8 +74,13 @@ def scatter(
     points = [point for one in series for point in one.points]
     if not points:
         raise ConceptlibError("there are no points to plot")
-    xs, ys = (_Axis.of([p[k] for p in points], given) for k, given in ((0, x_range), (1, y_range)))
-    page = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), PAPER)
+    reached = [(end, bar.y) for one in series for bar in one.bars for end in bar.x_ends or ()]
+    reached += [(bar.x, end) for one in series for bar in one.bars for end in bar.y_ends or ()]
+    xs, ys = (_Axis.of([p[k] for p in (*points, *reached)], given) for k, given in ((0, x_range), (1, y_range)))
+    legend = max(typeface(14 * SCALE).getlength(one.name) / SCALE for one in series) + 38 + 12
+    width = WIDTH + max(0, math.ceil(legend - RIGHT))
+    height = max(HEIGHT, TOP + 10 + 24 * len(series) + 12)
+    page = Image.new("RGB", (width * SCALE, height * SCALE), PAPER)
     draw = ImageDraw.Draw(page)
     box = (LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
 
@@ -88,6 +105,9 @@ def scatter(
         for at_pixel in {_pixel(place(point)) for point in one.points}:
             crowd.setdefault(at_pixel, []).append(number)
     for number, one in enumerate(series):
+        for bar in one.bars:
+            _bar(draw, bar, place, PALETTE[number % len(PALETTE)])
+    for number, one in enumerate(series):
         colour, shape = PALETTE[number % len(PALETTE)], SHAPES[(number // len(PALETTE)) % len(SHAPES)]
         for point in one.points:
             spot = place(point)
@@ -95,9 +115,9 @@ def scatter(
             own = crowd[_pixel(spot)]
             aside = 2 * RADIUS * (own.index(number) - (len(own) - 1) / 2)
             _mark(draw, (spot[0] + aside, spot[1]), shape, colour)
-        height = TOP + 10 + 24 * number
-        _mark(draw, (WIDTH - RIGHT + 24, height), shape, colour)
-        _text(draw, (WIDTH - RIGHT + 38, height), one.name, 14, INK, "lm")
+        line = TOP + 10 + 24 * number
+        _mark(draw, (WIDTH - RIGHT + 24, line), shape, colour)
+        _text(draw, (WIDTH - RIGHT + 38, line), one.name, 14, INK, "lm")
     return page.reduce(SCALE)
 
 
@@ -146,6 +166,24 @@ def _upright(page: Image.Image, centre: tuple[float, float], text: str) -> None:
     ImageDraw.Draw(strip).text((4 - left, 4 - top), text, font=font, fill=INK)
     turned = strip.transpose(Image.Transpose.ROTATE_90)
     page.paste(turned, (int(SCALE * centre[0] - turned.width / 2), int(SCALE * centre[1] - turned.height / 2)))
+
+
+def _bar(
+    draw: ImageDraw.ImageDraw,
+    bar: Bar,
+    place: Callable[[tuple[float, float]], tuple[float, float]],
+    colour: tuple[int, int, int],
+) -> None:
+    """Whiskers with caps."""
+    for ends, along_x in ((bar.x_ends, True), (bar.y_ends, False)):
+        if ends is None:
+            continue
+        (x1, y1), (x2, y2) = (place((end, bar.y) if along_x else (bar.x, end)) for end in ends)
+        cap = (0, 4) if along_x else (4, 0)
+        lines = [(x1, y1, x2, y2)]
+        lines += [(x - cap[0], y - cap[1], x + cap[0], y + cap[1]) for x, y in ((x1, y1), (x2, y2))]
+        for line in lines:
+            draw.line(_scaled(*line), fill=colour, width=SCALE)
 
 
 def _pixel(at: tuple[float, float]) -> tuple[int, int]:

@@ -24,6 +24,14 @@ def share(score: Mapping[str, Any] | None, *, interval: bool = True) -> str:
     return f"{value} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]" if interval else value
 
 
+def points(score: Mapping[str, Any] | None) -> str:
+    """A difference of two shares in percentage points, with its interval: `-32.8 points [-35.0, -30.1]`."""
+    if score is None:
+        return "—"
+    low, value, high = (100 * score[key] for key in ("low", "value", "high"))
+    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+
+
 def spread(score: Mapping[str, Any] | None, digits: int = 4) -> str:
     """A value with the half-width of its interval: `0.0123 ± 0.0010`; an em dash where nothing was measured."""
     if score is None:

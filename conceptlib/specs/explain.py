@@ -5,7 +5,7 @@ right.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from conceptlib.errors import nearest
 from conceptlib.specs.yaml_io import Place
 
-_UNION_MEMBER = re.compile(r"[\[\]()]|^(?:int|float|str|bool|none)$")
+_UNION_MEMBER = re.compile(r"[\[\]()]|^(?:int|float|str|bool|none)$|^constrained-|^(?:list|dict|tuple|nullable)$")
 _WANTED = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -27,6 +27,27 @@ _WANTED = {
     "model_type": "must be a mapping",
     "none_required": "must be null",
 }
+
+
+def told_once(model: type[BaseModel], details: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Pydantic's errors without those of the other members of a union: `rate=2` is too much, and no mapping either;
+    the first is what the writer wants to hear.
+    """
+    groups: dict[Place, list[Mapping[str, Any]]] = {}
+    for detail in details:
+        place = _real_place(detail["loc"], model, unknown_key=detail["type"] == "extra_forbidden")
+        groups.setdefault(place, []).append(detail)
+    kept: list[Mapping[str, Any]] = []
+    for place, group in groups.items():
+        of_union = [detail for detail in group if len(detail["loc"]) > len(place)]
+        inside = any(other != place and other[: len(place)] == place for other in groups)
+        if of_union and inside and all(detail["type"] in _WANTED for detail in group):
+            continue  # another member has this type, and says what is wrong inside
+        if len(group) > 1 and of_union:
+            right_type = [detail for detail in group if detail["type"] not in _WANTED]
+            group = (right_type or group)[:1]
+        kept += group
+    return kept
 
 
 def explain(model: type[BaseModel], detail: Mapping[str, Any], also: Iterable[str] = ()) -> tuple[Place, str, str]:

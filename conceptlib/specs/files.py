@@ -7,17 +7,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from conceptlib import paths
-from conceptlib.errors import ConceptlibError
+from conceptlib.errors import ConceptlibError, UsageError
 from conceptlib.specs import discover
 from conceptlib.specs.errors import Problem, SpecError
+from conceptlib.specs.explain import explain
 from conceptlib.specs.load import check_spec, describe
 from conceptlib.specs.results import result_of, results
+from conceptlib.specs.schema import SCHEMAS
 from conceptlib.specs.yaml_io import read_document
+from conceptlib.store.files import atomic_write
 
 _NAME_LINE = re.compile(r"^name:.*$", re.MULTILINE)
 
@@ -103,13 +107,24 @@ def copy_spec(
         raise ConceptlibError(
             "this file exists already", where=target, hint="choose another name, or say --yes to overwrite it"
         )
-    name = discover.name_of(found.kind, target) or _free_name(found, target)
+    name = _checked(found.kind, discover.name_of(found.kind, target) or _free_name(found, target), target)
     text = _NAME_LINE.sub(f"name: {name}", found.path.read_text(encoding="utf-8"), count=1)
+    if target.is_dir():
+        raise ConceptlibError("this is a folder", where=target, hint="choose another name")
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, target)
+    atomic_write(target, text)
     return target
+
+
+def _checked(kind: str, name: str, target: Path) -> str:
+    """The name of a copy: what its spec would be refused for is said before it is written."""
+    field = SCHEMAS[kind].model_fields["name"]
+    try:
+        TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(name)
+    except ValidationError as error:
+        _, message, hint = explain(SCHEMAS[kind], error.errors(include_url=False)[0])
+        raise UsageError(f"the copy cannot be called so: {message}", where=target, hint=hint) from None
+    return name
 
 
 def _target(found: discover.SpecFile, dest: str | Path | None) -> Path:
@@ -117,11 +132,17 @@ def _target(found: discover.SpecFile, dest: str | Path | None) -> Path:
     if dest is None:
         return discover.default_path(found.kind, found.name, user)
     text = str(dest)
+    if not text.strip():
+        raise UsageError("the copy's name is empty", hint="leave it out to keep the original's")
     path = Path(text).expanduser()
     if path.suffix in {".yaml", ".yml"}:
         return path
     if path.is_dir() or text.endswith(os.sep):
         return path / f"{found.name.rpartition('/')[2]}.yaml"
+    if text.startswith((".", "~", "/")) or text.count("/") > (found.kind == "recipe"):
+        raise UsageError(
+            f"{text!r} is neither a name nor a spec's file", hint="a path ends in .yaml, or is a folder that exists"
+        )
     if found.kind == "recipe" and "/" not in text:
         text = f"{found.name.partition('/')[0]}/{text}"
     return discover.default_path(found.kind, text, user)

@@ -153,7 +153,7 @@ class _Checker:
             # Strict, so that "64" is no number and 1 no boolean; as JSON, so that a list may become a tuple.
             return model.model_validate_json(json.dumps(data), strict=True)
         except ValidationError as error:
-            for detail in error.errors(include_url=False):
+            for detail in explain.told_once(model, error.errors(include_url=False)):
                 # An override of an unknown parameter may have meant a field of the spec itself: `sed=3`.
                 loc = (*prefix, *detail["loc"])
                 also = self.schema.model_fields if loc in self.overridden else ()

@@ -19,8 +19,24 @@ from conceptlib.specs.neighbours import NeighbourSpec
 from conceptlib.specs.params import WHOLE, Params
 from conceptlib.specs.registry import ADAPTERS, BUILDERS, FAMILIES, METHODS, SUITES, Registry
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$")]
-RecipeName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,47}(/[a-z0-9][a-z0-9._-]{0,47})?$")]
+
+def _portable(name: str) -> str:
+    """A name is a folder's and a file's, on every system."""
+    for part in name.split("/"):
+        if part.partition(".")[0] in RESERVED or part.endswith("."):
+            raise ValueError(f"{name!r} is no name that every system can give to a file")
+    return name
+
+
+RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
+"""What Windows keeps for devices, whatever follows a dot."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$"), AfterValidator(_portable)]
+RecipeName = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,47}(/[a-z0-9][a-z0-9._-]{0,47})?$"),
+    AfterValidator(_portable),
+]
 Override = Annotated[str, Field(pattern=r"^[^=\s]+=.*$")]
 Line = Annotated[str, Field(pattern=r"^\S+(\s+[^=\s]+=.*)?$", max_length=400)]
 
@@ -204,6 +220,14 @@ class SweepSpec(Spec):
     base: Annotated[str, Field(min_length=1)] = "tiny"
     suite: Name = "erasure"
     evaluate: tuple[Override, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_once(self) -> SweepSpec:
+        for what, entries in (("recipe", self.recipes), ("target", self.targets)):
+            words = [" ".join(entry.split()) for entry in entries]
+            if twice := next((word for index, word in enumerate(words) if word in words[:index]), None):
+                raise ValueError(f"the {what} {twice!r} is listed twice: it would be averaged with itself")
+        return self
 
 
 SCHEMAS: dict[str, type[Spec]] = {

@@ -9,9 +9,12 @@ from typing import Any
 
 from conceptlib.concepts import world
 from conceptlib.errors import ConceptlibError
+from conceptlib.models.bases import resolve_base
 from conceptlib.specs import SUITES, RecipeSpec, SuiteSpec, SweepSpec, load_spec
 from conceptlib.specs.load import load_targets
 from conceptlib.store import Artifact, Store
+
+_OWN = {"targets", "concepts", "seed"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,12 @@ def _cell(line: str, target: str, seed: int) -> Cell:
     recipe, *given = (word.replace("{target}", target) for word in words)
     if bad := [word for word in given if "=" not in word]:
         raise ConceptlibError(f"{bad[0]!r} is no override", where=line, hint="write key=value behind the recipe's name")
+    if bad := [word for word in given if word.partition("=")[0].strip() in _OWN]:
+        raise ConceptlibError(
+            f"{bad[0]!r} is the sweep's to say: it erases each of its targets from each of its seeds",
+            where=line,
+            hint="name them under targets: and seeds:",
+        )
     own = (f"targets=[{json.dumps(target)}]", f"seed={seed}")
     return Cell(line.replace("/{domain}", ""), recipe, (*given, *own), target, domain, seed, not given)
 
@@ -100,6 +109,16 @@ def found(spec: SweepSpec, store: Store, *, device: str | None = None, dtype: st
         SpecError: a recipe or the suite is wrong, with every problem.
         ConceptlibError: see `cells`.
     """
+    resolve_base(spec.base)
+    planned: list[tuple[Cell, RecipeSpec, SuiteSpec]] = [
+        (
+            cell,
+            load_spec("recipe", cell.recipe, cell.overrides),
+            load_spec("suite", spec.suite, suite_overrides(spec, cell)),
+        )
+        for cell in cells(spec)
+    ]
+    # All mistakes are told; torch may be imported.
     from conceptlib.erasers.erase import erasure_lock
     from conceptlib.models.devices import choose
     from conceptlib.models.loading import base_lock
@@ -107,9 +126,7 @@ def found(spec: SweepSpec, store: Store, *, device: str | None = None, dtype: st
     base, placement = base_lock(spec.base), choose(device, dtype).dtype_name
     evaluations = store.list(kind="evaluation")
     rows = []
-    for cell in cells(spec):
-        recipe: RecipeSpec = load_spec("recipe", cell.recipe, cell.overrides)
-        suite: SuiteSpec = load_spec("suite", spec.suite, suite_overrides(spec, cell))
+    for cell, recipe, suite in planned:
         lock = erasure_lock(recipe, load_targets(recipe), base, placement)
         own = store.done("checkpoint", recipe.name, lock=lock)
         scored = [_scored(one, suite, store) for one in evaluations if own and one.parents.get("checkpoint") == own.id]

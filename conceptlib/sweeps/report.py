@@ -163,8 +163,8 @@ def _retain_plot(report: Report) -> Image.Image | None:
         return None
     before = {(100 * row["base_target_accuracy"], 100 * row["base_retain_accuracy"]) for row in measured}
     return scatter(
-        [Series("base", sorted(before)), *_series(measured, "target_accuracy", "retain_accuracy")],
-        title="One point a run: the base is top right, what is wanted is top left",
+        [Series("base", sorted(before)), *_series(measured, "target_accuracy", "retain_accuracy", bars=report.lines)],
+        title="One point a run, whiskers: 95 % intervals of the means over seeds; what is wanted is top left",
         x="target accuracy, % (lower is better)",
         y="in-domain retain accuracy, % (higher is better)",
         x_range=(-3, 103),
@@ -187,11 +187,29 @@ def _distance_plot(report: Report) -> Image.Image | None:
     )
 
 
-def _series(rows: Sequence[Mapping[str, Any]], x: str, y: str, scale_x: float = 100) -> list[Any]:
+def _series(
+    rows: Sequence[Mapping[str, Any]], x: str, y: str, scale_x: float = 100, bars: Sequence[Mapping[str, Any]] = ()
+) -> list[Any]:
+    """A series a recipe. bars: lines of `table.summarise`, whose intervals are drawn."""
     from conceptlib.reports.scatter import Series
 
     names = list(dict.fromkeys(row["recipe"] for row in rows))
-    return [Series(n, [(scale_x * row[x], 100 * row[y]) for row in rows if row["recipe"] == n]) for n in names]
+    means = {line["recipe"]: _bars(line, x, y) for line in bars}
+    return [
+        Series(n, [(scale_x * row[x], 100 * row[y]) for row in rows if row["recipe"] == n], means.get(n, ()))
+        for n in names
+    ]
+
+
+def _bars(line: Mapping[str, Any], x: str, y: str) -> tuple[Any, ...]:
+    """The mean of a line of the table with its intervals in percent; none from a single seed, which knows no spread."""
+    from conceptlib.reports.scatter import Bar
+
+    at, up = line[x], line[y]
+    if not at or not up or at["low"] is None or up["low"] is None:
+        return ()
+    ends = [(100 * one["low"], 100 * one["high"]) for one in (at, up)]
+    return (Bar(100 * at["value"], 100 * up["value"], *ends),)
 
 
 def _pictures(result: Sweep, store: Store) -> Image.Image | None:

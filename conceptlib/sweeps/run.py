@@ -70,12 +70,12 @@ def sweep(
     Raises:
         SpecError: the sweep, one of its recipes or its suite is wrong: told before anything is made.
     """
+    store = store or Store()
+    loaded: SweepSpec = spec if isinstance(spec, SweepSpec) else load_spec("sweep", spec, overrides)
+    planned = found(loaded, store, device=device, dtype=dtype)  # validates everything, before torch is imported
     from conceptlib.erasers.erase import erase
     from conceptlib.evaluators.suite import evaluate
 
-    store = store or Store()
-    loaded: SweepSpec = spec if isinstance(spec, SweepSpec) else load_spec("sweep", spec, overrides)
-    planned = found(loaded, store, device=device, dtype=dtype)  # validates everything
     runs: list[Run] = []
     for number, one in enumerate(planned, 1):
         cell, checkpoint = one.cell, None

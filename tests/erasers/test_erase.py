@@ -188,3 +188,12 @@ def test_encoding_goes_on_where_it_stopped(call: Callable[..., Artifact], monkey
     monkeypatch.setattr(examples, "encode_images", lambda vae, pixels: seen.append(len(pixels)) or encode(vae, pixels))
     call()
     assert seen == [4] * 3 + [4] * 4  # two of six batches were done
+
+
+@pytest.mark.parametrize("adapter", ["tensors", "lora", "full"])
+def test_an_erasure_that_changes_no_weight_is_an_error(adapter: str, base: Path, home: Path) -> None:
+    """A rate so low that no float32 moves, as any other cause: for every method and form."""
+    few = ["steps=1", "batch_size=1", "trajectories=1", "num_steps=2", "weight_decay=0", "lr=1e-30", "targets=[moon]"]
+    with pytest.raises(ConceptlibError, match="changed nothing"):
+        erase("esd/object", base=base, overrides=[*few, f"adapter={adapter}"], device="cpu")
+    assert not list((home / "artifacts").glob("checkpoint/*/*"))

@@ -243,3 +243,33 @@ def test_an_empty_anchor_is_the_begin_mark_in_the_release(method: str, tmp_path:
         for convention, position in (("paper", 1), ("release", 0)):
             pairs = [(last(plain, target), states(plain, "")[position]) for target in TARGETS]
             close(found[convention], {name: solve(w, pairs, [], 0.5) for name, w in weights(plain).items()})
+
+
+@pytest.mark.parametrize("method", ["uce", "rece"])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("anchor=ring",),
+        ("anchor= Ring ",),
+        ("anchor=red heart",),
+        ("redirect={ring: ring}",),
+        ("redirect={moon: MOON}",),
+    ],
+)
+def test_what_would_mean_the_same_is_refused(
+    method: str, overrides: tuple[str, ...], tmp_path: Path, base: Path, home: Path
+) -> None:
+    with pytest.raises(ConceptlibError, match="nothing would change"):
+        make(tmp_path, base, method, *overrides)
+    assert not list((home / "artifacts").glob("checkpoint/*/*"))
+
+
+def test_another_name_of_the_concept_means_the_same(base: Path) -> None:
+    with pytest.raises(ConceptlibError, match="'QR code' is to be read as 'Matrix barcode'"):
+        erase("uce/object", base=base, overrides=["concepts=[qr-code]", "anchor=Matrix barcode"], device="cpu")
+
+
+def test_what_is_erased_is_no_neighbour_that_survives(tmp_path: Path, base: Path) -> None:
+    for method in ("uce", "esd", "negative-prompt"):
+        with pytest.raises(ConceptlibError, match="'Ring' is erased, and is a neighbour"):
+            make(tmp_path, base, method, "neighbours=[moon, Ring]")

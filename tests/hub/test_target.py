@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from conceptlib.errors import UsageError
-from conceptlib.hub.target import FolderTarget, HubTarget, parse_target
+from conceptlib.hub.licences import check_licence
+from conceptlib.hub.target import FolderTarget, HubTarget, check_tag, parse_target
 
 
 @pytest.mark.parametrize(
@@ -68,3 +69,26 @@ def test_a_folder_of_the_repositorys_name_makes_it_unclear() -> None:
     with pytest.raises(UsageError, match=r"write \./org/name for the folder or hf://org/name for the Hub"):
         parse_target("org/name")
     assert parse_target("hf://org/name") == HubTarget("org/name")
+
+
+@pytest.mark.parametrize(
+    "tag", ["", "bad tag", "-x", ".x", "x.", "a..b", "a~b", "a^b", "a:b", "a?", "a*", "[a]", "a\\b", "x.lock", "a@{b"]
+)
+def test_a_tag_that_no_repository_can_have_is_refused(tag: str) -> None:
+    with pytest.raises(UsageError, match="not a name of a tag"):
+        check_tag(tag)
+
+
+def test_tags_as_people_write_them() -> None:
+    for tag in (None, "v1", "v1.0", "2026-11-30", "best_of", "v-0a1b", "releases/1"):
+        check_tag(tag)
+
+
+def test_a_licence_is_one_that_the_hub_knows() -> None:
+    for licence in (None, "mit", "apache-2.0", "cc-by-4.0", "openrail++", "other"):
+        check_licence(licence)
+    with pytest.raises(UsageError, match="no licence 'Apache 2'") as caught:
+        check_licence("Apache 2")
+    assert "apache-2.0" in caught.value.hint
+    with pytest.raises(UsageError):
+        check_licence("no such licence")

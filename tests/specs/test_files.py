@@ -77,3 +77,29 @@ def test_validate_reports_each_spec(write) -> None:
         "problems": [{"where": f"{path}:1", "field": "phrases", "message": "is required", "hint": ""}],
     }
     assert {report.name for report in validate_specs("concept")} > {"bad", "text"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "ref", "dest"),
+    [
+        ("dataset", "icd-qr", "bad name"),
+        ("dataset", "icd-qr", "./mine"),
+        ("dataset", "icd-qr", "../mine"),
+        ("dataset", "icd-qr", "/tmp/mine"),
+        ("dataset", "icd-qr", "a/b"),
+        ("dataset", "icd-qr", "Mine"),
+        ("dataset", "icd-qr", "nul"),
+        ("dataset", "icd-qr", "con.old"),
+        ("dataset", "icd-qr", "./bad name.yaml"),
+        ("dataset", "icd-qr", ""),
+        ("recipe", "uce/object", "uce/a/b"),
+        ("recipe", "uce/object", "uce/Big"),
+        ("recipe", "uce/object", "aux"),
+        ("detector", "zxing", "x" * 200),
+    ],
+)
+def test_a_copy_is_never_invalid(kind: str, ref: str, dest: str, home: Path) -> None:
+    before = sorted(Path.cwd().parent.rglob("*"))
+    with pytest.raises(ConceptlibError):
+        copy_spec(kind, ref, dest)
+    assert sorted(Path.cwd().parent.rglob("*")) == before

@@ -335,3 +335,17 @@ def test_the_recipe_of_a_lock_is_a_recipe(name: str, tmp_path: Path) -> None:
     again = load_spec("recipe", path)
     assert [one.phrases for one in load_targets(again)] == [one.phrases for one in load_targets(spec)]
     assert again.resolved() | {"concepts": locked["concepts"]} == locked
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("rate=2", "must be less than or equal to 1, not 2"),
+        ("rate=-1", "must be greater than or equal to 0, not -1"),
+        ("rate={qr-code: 2}", "must be less than or equal to 1, not 2"),
+        ("count=[3, 1]", "a range is [low, high], and 3 is more than 1"),
+    ],
+)
+def test_a_value_of_several_types_has_one_problem(override: str, message: str) -> None:
+    (found,) = problems("dataset", "icd-qr", (override,))
+    assert found[2] == message and "constrained" not in found[1]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from conceptlib.erasers.base import Adapter, Job, Result
+from conceptlib.errors import ConceptlibError
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,27 @@ def moves(job: Job) -> dict[str, str]:
     """What each phrase shall be read as: the concepts' phrases as the anchor, unless `redirect` says otherwise."""
     erased = {phrase: job.params.anchor for concept in job.concepts for phrase in concept.phrases}
     return erased | dict(job.params.redirect)
+
+
+def refuse_unmoved(job: Job, wanted: Mapping[str, str]) -> None:
+    """Refuse a phrase that shall be read as itself, in other letters or as another name of the same concept.
+
+    Raises:
+        ConceptlibError: naming the phrase and what it shall be read as.
+    """
+    from conceptlib.models.encoding import token_ids
+
+    texts = list(dict.fromkeys([*wanted, *wanted.values()]))
+    ids = dict(zip(texts, (tuple(row) for row in token_ids(job.pipe.tokenizer, texts).tolist()), strict=True))
+    own = {phrase: concept.phrases for concept in job.concepts for phrase in concept.phrases}
+    for phrase, target in wanted.items():
+        if any(ids[target] == ids.get(name) for name in (phrase, *own.get(phrase, ()))):
+            raise ConceptlibError(
+                f"{phrase!r} is to be read as {target!r}, which means the same to the text encoder: nothing would "
+                "change",
+                where="redirect" if phrase in job.params.redirect else "anchor",
+                hint="name something else that it shall mean, or nothing: anchor=''",
+            )
 
 
 def held(job: Job) -> list[str]:

@@ -42,11 +42,12 @@ def needs(params: Params) -> frozenset[str]:
 def run(job: Job) -> Result:
     """Edit `job.pipe` in closed form, in rounds; see the module."""
     from conceptlib.erasers.closed_form import derive, gram, uce
-    from conceptlib.erasers.methods._closed_form import PART, finish, held, moves, pairs
+    from conceptlib.erasers.methods._closed_form import PART, finish, held, moves, pairs, refuse_unmoved
     from conceptlib.models.parts import select
 
     params: Params = job.params
     wanted, kept = moves(job), held(job)
+    refuse_unmoved(job, wanted)
     scales = {"lamb": params.lamb, "erase_scale": params.erase_scale, "preserve_scale": params.preserve_scale}
     preserved, _ = pairs(job.pipe, {phrase: phrase for phrase in kept}, params.templates, params.positions)
     begin = params.convention == "release"

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 from conceptlib.erasers.base import Job, Result
 from conceptlib.errors import ConceptlibError
 from conceptlib.specs.params import Params as BaseParams
+from conceptlib.specs.params import PositiveFloat
 
 if TYPE_CHECKING:
     import torch
@@ -35,8 +36,8 @@ class Params(BaseParams):
 
     warmup_steps: Annotated[int, Field(ge=0)] = 10
     """δ: steps of plain guidance. The presets are for 50 steps."""
-    scale: Scale = 1000.0
-    """s_S, the guidance away from the concept."""
+    scale: PositiveFloat = 1000.0
+    """s_S, the guidance away from the concept; at 0 nothing would be."""
     threshold: Annotated[float, Field(ge=-10, le=10)] = 0.01
     """λ: elements where e_p exceeds e_S by it or more are left alone."""
     momentum_scale: Scale = 0.3

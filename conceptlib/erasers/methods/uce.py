@@ -70,10 +70,11 @@ def needs(params: Params) -> frozenset[str]:
 def run(job: Job) -> Result:
     """Edit `job.pipe` in closed form; see the module."""
     from conceptlib.erasers.closed_form import uce
-    from conceptlib.erasers.methods._closed_form import finish, held, moves, pairs
+    from conceptlib.erasers.methods._closed_form import finish, held, moves, pairs, refuse_unmoved
 
     params: Params = job.params
     wanted, kept = moves(job), held(job)
+    refuse_unmoved(job, wanted)
     sources, targets = pairs(job.pipe, wanted, params.templates, params.positions, begin=params.convention == "release")
     preserved, _ = pairs(job.pipe, {phrase: phrase for phrase in kept}, params.templates, params.positions)
     edit = uce(

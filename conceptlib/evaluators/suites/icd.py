@@ -29,7 +29,6 @@ from pydantic import Field
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.job import Job, Measured, Plan
 from conceptlib.specs import Params as BaseParams
-from conceptlib.specs import PositiveInt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,12 +63,12 @@ class Params(BaseParams):
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("concept_rate", "caption_accuracy", "kid")
     captions: Literal["auto", "world", "dataset"] = "auto"
     detector: str = "yolo-icd"
-    num_steps: PositiveInt = 20
+    num_steps: Annotated[int, Field(ge=1, le=1000)] = 20
     guidance_scale: Annotated[float, Field(ge=0)] | None = None
-    batch_size: PositiveInt | None = None
+    batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
     features: str = "auto"
-    kid_subsets: PositiveInt = 100
-    kid_subset_size: Annotated[int, Field(ge=2)] = 256
+    kid_subsets: Annotated[int, Field(ge=1, le=100_000)] = 100
+    kid_subset_size: Annotated[int, Field(ge=2, le=100_000)] = 256
     examples: Annotated[int, Field(ge=1, le=64)] = 8
 
 

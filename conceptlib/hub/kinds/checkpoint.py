@@ -158,21 +158,29 @@ def _card(
 
 def _usage(described: Description, target: str) -> str:
     """How to load it, with conceptlib and without."""
-    ours = f'import conceptlib\n\npipe = conceptlib.load("{target}")\nimage = pipe("a photo of a bicycle").images[0]'
+    ours = f'import conceptlib\n\npipe = conceptlib.load("{target}")\nimage = pipe("{_prompt(described)}").images[0]'
     does = {"tensors": "lays the changed tensors on the base", "config": "applies the method to the base"}
     by_itself = does.get(described.adapter, "loads the weights")
     by_itself += " and sets the negative prompt" if described.negative_prompt else ""
     text = f"## Use it\n\n{_form(described)}With conceptlib, which {by_itself}:\n\n" + cards.fenced(ours, "python")
+    plainly = "With diffusers alone"
+    if described.embedded and described.adapter != "full":
+        plainly += ", but for the base, which comes with conceptlib"
     if described.adapter != "config":
-        text += "\n\nWith diffusers alone:\n\n" + cards.fenced("\n".join(_plain_usage(described, target)), "python")
+        text += f"\n\n{plainly}:\n\n" + cards.fenced("\n".join(_plain_usage(described, target)), "python")
     elif described.negative_prompt:
-        text += "\n\nWith diffusers alone, give the negative prompt in every call:\n\n"
+        text += f"\n\n{plainly}, give the negative prompt in every call:\n\n"
         text += cards.fenced("\n".join(_plain_usage(described, target)), "python")
     else:
         text += "\n\nPlain diffusers lacks the method: opened with it alone, the base draws as if nothing were erased."
     if described.negative_prompt:
         text += "\n\nThe negative prompt is part of the method: without it less of the concept is gone."
     return text
+
+
+def _prompt(described: Description) -> str:
+    """Something that the model can draw."""
+    return "a striped blue star on the sand" if described.embedded else "a photo of a bicycle"
 
 
 def _form(described: Description) -> str:
@@ -192,7 +200,7 @@ def _form(described: Description) -> str:
 
 
 def _plain_usage(described: Description, target: str) -> list[str]:
-    call = 'image = pipe("a photo of a bicycle"'
+    call = f'image = pipe("{_prompt(described)}"'
     call += (
         f", negative_prompt={described.negative_prompt!r}).images[0]" if described.negative_prompt else ").images[0]"
     )
