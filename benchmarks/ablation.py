@@ -53,7 +53,7 @@ ROWS = {
     "plain": Row("plain fine-tune", "geom-erasing/qr-plain"),
     "name": Row("+ name", "geom-erasing/qr-name"),
     "geometry": Row("+ geometry", "geom-erasing/qr-geometry"),
-    "reweighting": Row("+ reweighting (Geom-Erasing)", "geom-erasing/qr"),
+    "reweighting": Row("+ reweighting (Geom-Erasing)", "geom-erasing/qr-reweighting"),
     "tokens": Row("model removal: location tokens alone", "geom-erasing/qr-model-removal"),
     "oracle": Row("oracle: plain fine-tune on unpolluted pictures", "geom-erasing/qr-plain", data="icd-qr-clean"),
     "clean": Row("clean pictures, no model", subject="clean"),
@@ -175,8 +175,11 @@ TEXT = """# Ablation
 What each part of Geom-Erasing does on the embedded model, as measured by `python benchmarks/ablation.py`: {n} held-out
 captions a row, the same captions and seeds in every row, found by the detector `yolo-icd` at its calibrated threshold.
 Shares have Wilson 95 % intervals; KID is against clean pictures of the world, ± one standard deviation of its subsets;
-see [evaluation.md](evaluation.md). Each checkpoint is drawn with the negative prompt that belongs to it, and, in the
-second column, without any. "Clean pictures" are renderings: what the detector and the classifier make of perfect ones.
+see [evaluation.md](evaluation.md). Every row is one training, and an interval covers its pictures, not other trainings.
+All trainings but model removal have 400 steps of 48 pictures and the rates of `geom-erasing/qr-reweighting`; the recipe
+`geom-erasing/qr` has fewer steps, a larger alpha and a `concept_share`, and its own [spread](spread.md). Each
+checkpoint is drawn with the negative prompt that belongs to it, and, in the second column, without any. "Clean
+pictures" are renderings: what the detector and the classifier make of perfect ones.
 
 {table}
 

@@ -191,7 +191,8 @@ def write_table(out: Path) -> str:
             [b["name"], b["required"], b["measured"], {True: "yes", False: "**no**", None: "—"}[b["passed"]]]
             for b in result["bars"]
         ]
-        text.append(f"## {part}\n\n`python benchmarks/bars.py {part}`, on {result['machine']}\n")
+        note = f". {result['note']}" if "note" in result else ""
+        text.append(f"## {part}\n\n`python benchmarks/bars.py {part}`, on {result['machine']}{note}\n")
         text.append(markdown_table(["bar", "required", "measured", "passed"], lines) + "\n")
     target = out / "docs" / "bars.md"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -202,6 +203,7 @@ def write_table(out: Path) -> str:
 TEXT = """# Bars
 
 What the embedded job has to reach, and what it reached: measured by `python benchmarks/bars.py`, which wrote this page.
+Erasure and demo are one training each. How far trainings lie apart is told in [spread.md](spread.md).
 """
 
 

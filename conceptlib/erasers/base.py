@@ -49,7 +49,9 @@ class TrainingParams(Params):
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
     gradient_accumulation: Annotated[int, Field(ge=1, le=65_536)] = 1
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    schedule: Literal["constant", "linear", "cosine", "trapezoid"] = "cosine"
+    """How rates fall after the warm-up: not at all, to 0 in a line or half a cosine, or, `trapezoid`, flat until they
+    fall to 0 in a line over the last two fifths of the steps."""
     warmup: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     grad_clip: Annotated[float, Field(ge=0)] = 1.0

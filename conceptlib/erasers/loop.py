@@ -40,6 +40,8 @@ from conceptlib.store.seeds import row_generator, row_seed
 from conceptlib.timing import SAVE_EVERY, Every
 
 STATE = "state.safetensors"
+FALL = 0.4
+"""Share of the steps after the warm-up over which the schedule `trapezoid` falls to 0."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,12 @@ class _Run:
         if step < params.warmup:
             return (step + 1) / (params.warmup + 1)
         done = (step - params.warmup) / max(1, params.steps - params.warmup)
-        return {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[params.schedule]
+        return {
+            "constant": 1.0,
+            "linear": 1 - done,
+            "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+            "trapezoid": min(1.0, (1 - done) / FALL),
+        }[params.schedule]
 
     def lr(self, step: int) -> float:
         """The first group's learning rate at a step."""

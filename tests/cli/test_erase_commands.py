@@ -67,7 +67,7 @@ def test_what_is_wrong_is_said_before_anything_is_loaded(capsys: pytest.CaptureF
 def test_every_recipe_of_the_ablation_validates_and_differs_in_its_switches() -> None:
     from conceptlib.specs import load_spec
 
-    names = ("qr-plain", "qr-name", "qr-geometry", "qr")
+    names = ("qr-plain", "qr-name", "qr-geometry", "qr-reweighting")
     params = [load_spec("recipe", f"geom-erasing/{name}").params for name in names]
     switches = [(p.concept_name, p.location_tokens, p.region_weighting) for p in params]
     assert switches == [(False, False, False), (True, False, False), (True, True, False), (True, True, True)]

@@ -198,6 +198,14 @@ def test_accumulated_micro_batches_equal_one_batch(run: Callable[..., Any]) -> N
     assert first.loss == pytest.approx(second.loss, rel=1e-5)
 
 
+def test_a_trapezoid_stays_at_the_full_rate_and_falls_over_the_last_two_fifths(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    run(Regression(), steps=12, warmup=2, schedule="trapezoid")
+    rates = [json.loads(line)["lr"] for line in (tmp_path / "one.jsonl").read_text().splitlines()]
+    assert rates == pytest.approx([1e-2 * f for f in (1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25)])
+
+
 def test_the_loop_is_adamw_with_its_schedule(run: Callable[..., Any]) -> None:
     objective, reference = Regression(), Regression()
     run(objective, schedule="linear", warmup=2, weight_decay=0.1, grad_clip=0.5)
