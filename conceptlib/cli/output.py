@@ -95,7 +95,10 @@ class Output:
 
     @property
     def stdout(self) -> IO[str]:
-        return self._stdout or sys.stdout
+        stream = self._stdout or sys.stdout
+        if stream is None or stream.closed:  # `conceptlib ... >&-`: Python then has no such stream, or a closed one
+            raise OSError(errno.EBADF, "the output is closed: nobody can read the answer")
+        return stream
 
     @property
     def stderr(self) -> IO[str]:
@@ -105,9 +108,7 @@ class Output:
         """Print `text`, made harmless. `lead` is our own word before it, which may be in colour."""
         self._put(lead + visible(redact(text)) + end, stream)
 
-    def _put(self, text: str, stream: IO[str] | None) -> None:
-        if stream is None or stream.closed:  # `conceptlib ... >&-`: Python then has no such stream, or a closed one
-            raise OSError(errno.EBADF, "the output is closed: nobody can read the answer")
+    def _put(self, text: str, stream: IO[str]) -> None:
         try:
             stream.write(text)
         except UnicodeEncodeError:  # a terminal that is not UTF-8 shows a question mark rather than a traceback
