@@ -10,7 +10,8 @@ its own: dataset, detector and annotations are made once and copied, so that onl
 threads decides in which order sums are taken, hence the last bits of every step, and with them the weights at the
 end. The suite's captions and seeds are the same in every row.
 
-Results are kept in `benchmarks/results/steady.json`; rows of a recipe with other parameters are dropped.
+Results are kept in `benchmarks/results/steady.json`: what is there of the same recipe is not measured again, and rows
+of a recipe with other parameters are dropped.
 """
 
 from __future__ import annotations
@@ -215,6 +216,8 @@ def main(argv: list[str] | None = None) -> int:
         prepare(home, args.n)
         for seed in args.seeds:
             for threads in args.threads:
+                if any((run["seed"], run["threads"]) == (seed, threads) for run in load(args.out)["runs"]):
+                    continue
                 row = measure(home, args.work.absolute(), seed, threads, args.n)
                 keep(args.out, row)
                 shown = [values([row], "checkpoint", name)[0] for name in ("concept_rate", "caption_accuracy")]
