@@ -72,9 +72,9 @@ def is_ours(name: str, checkpoints: Iterable[str] = ()) -> bool:
     return first in known
 
 
-def ask(repo: str, revision: str | None = None) -> Found:
-    """What a model repository holds now: one request, not repeated, so that a machine without network learns it at
-    once.
+def ask(repo: str, revision: str | None = None, *, repo_type: str = "model") -> Found:
+    """What a repository of models (or of the type `dataset`) holds now: one request, not repeated, so that a machine
+    without network learns it at once.
 
     Raises:
         huggingface_hub.errors.HfHubHTTPError: the Hub answers, and does not give it.
@@ -85,7 +85,7 @@ def ask(repo: str, revision: str | None = None) -> Found:
     from conceptlib.hub.client_errors import is_connection_error
 
     try:
-        info = HfApi().model_info(repo, revision=revision, timeout=TIMEOUT)
+        info = HfApi().repo_info(repo, revision=revision, repo_type=repo_type, timeout=TIMEOUT)
     except OfflineModeIsEnabled:
         return Found(None, why="HF_HUB_OFFLINE is set")
     except HfHubHTTPError:

@@ -16,6 +16,7 @@ from conceptlib.concepts.sources.pictures import Picture, fetch, pictures_of
 from conceptlib.concepts.sources.splits import SPLITS, in_proportion, is_layout, known_split, split_called
 from conceptlib.concepts.sources.text import CAPTION_COLUMNS, caption_text
 from conceptlib.errors import ConceptlibError
+from conceptlib.hub import reading
 
 
 @dataclass
@@ -151,16 +152,22 @@ class HubSource:
 
     def _commit(self, revision: str | None) -> str:
         """The commit that a branch or tag means now: names move, and the lock must not."""
-        from huggingface_hub import HfApi
-
         try:
-            return str(HfApi().dataset_info(self.ref, revision=revision).sha)
-        except Exception as error:
+            found = reading.ask(self.ref, revision, repo_type="dataset")
+            why = found.why
+        except Exception as error:  # the Hub answers, and does not give it
+            found, why = reading.Found(None), first_line(error)
+            cause: Exception | None = error
+        else:
+            cause = None
+        if found.commit is None:
             raise ConceptlibError(
-                f"the Hub does not answer for this dataset: {first_line(error)}",
+                f"there is no such folder here, and the Hub does not give a dataset of that name: {why}",
                 where=self.ref,
-                hint="nor is it a folder; check its name, the network, HF_HUB_OFFLINE; if it is gated, `hf auth login`",
-            ) from error
+                hint="check the path; or the name, the network, HF_HUB_OFFLINE; for a gated one, `hf auth login`",
+            ) from cause
+        reading.tell(f"datasets/{self.ref}", found.commit)
+        return found.commit
 
     def _column(self, what: str, name: str | None, usual: tuple[str, ...], columns: list[str]) -> str | None:
         if name is None:
