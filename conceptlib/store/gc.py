@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,9 +17,9 @@ from filelock import FileLock, Timeout
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import files
 from conceptlib.store.journal import Journal
-from conceptlib.store.jsonfile import read_json
+from conceptlib.store.jsonfile import loads, read_json
 from conceptlib.store.layout import REMOVED_PREFIX, Layout
-from conceptlib.store.names import KINDS
+from conceptlib.store.names import KINDS, check_kind, folder_of
 from conceptlib.store.scan import Present, scan
 
 _WRITING = 3600.0  # seconds after which a half-written file of a process that seems alive is taken for left
@@ -156,20 +157,25 @@ def _records(layout: Layout, journal: Journal, dry_run: bool) -> Iterator[Stale]
 
 def _gone(layout: Layout, present: Present) -> Iterator[tuple[Path, str, str]]:
     """(file, artifact's folder, what it is) of what is about an artifact that is not there."""
+    keys = os.fspath(layout.keys)
+
+    @cache
+    def place(kind: str, name: str) -> str:
+        return f"artifacts/{check_kind(kind)}/{folder_of(name)}"
+
     for name in _listed(layout.keys):
         if not name.endswith(".json") or name.startswith("."):
             continue
-        path = layout.keys / name
         try:
-            record = read_json(path)
-            target = layout.artifact_folder(record["kind"], record["name"], record["id"])
-            folder = target.relative_to(layout.root).as_posix()
+            with open(os.path.join(keys, name), "rb") as file:  # one a key ever made: no pathlib
+                record = loads(file.read())
+            folder = f"{place(record['kind'], record['name'])}/{record['id']}"
         except OSError:
             continue  # gone by now, or not ours to read
         except (ValueError, KeyError, TypeError, AttributeError, ConceptlibError):
             folder = ""  # no record: the next commit of the key writes it anew
         if folder not in present.folders and not present.hides(folder):
-            yield path, folder, "record of a key whose artifact is gone"
+            yield layout.keys / name, folder, "record of a key whose artifact is gone"
     for kind in KINDS:
         for name in _listed(layout.root / "found" / kind):
             for note in _listed(layout.root / "found" / kind / name):
