@@ -39,9 +39,10 @@ def once(settings: Settings, tmp_path: Path) -> tuple[Demo, Store, Path]:
 
 
 def times(root: Path) -> dict[Path, int]:
-    """When every file was written, but for locks and the notes of what was asked for last."""
+    """When every file was written, but for locks, the journal of what was asked for last, and the index of it."""
     files = (path for path in root.rglob("*") if path.is_file() and "lock" not in path.name)
-    return {path: path.stat().st_mtime_ns for path in files if path.relative_to(root).parts[0] != "found"}
+    noted = {"journal.jsonl", "catalog.duckdb"}
+    return {path: path.stat().st_mtime_ns for path in files if path.relative_to(root).parts[0] not in noted}
 
 
 def test_every_stage_runs_once_and_is_found_again(once: tuple[Demo, Store, Path], settings: Settings) -> None:
@@ -208,7 +209,9 @@ def test_the_commands_for_stable_diffusion_are_valid(line: str) -> None:
     kinds = {"build": "dataset", "train": "detector", "erase": "recipe", "evaluate": "suite"}
     overrides = parsed.get("overrides", ())
     if command.name in kinds:
-        name = parsed.get("suite") or next(word for word in words if not word.startswith("-") and "=" not in word)
+        # Without --suite the checkpoint decides: `icd` for what is implicit.
+        named = next(word for word in words if not word.startswith("-") and "=" not in word)
+        name = (parsed.get("suite") or "icd") if command.name == "evaluate" else named
         assert load_spec(kinds[command.name], name, overrides).name == name
     else:
         assert not overrides

@@ -32,7 +32,7 @@ def test_a_worker_annotates_a_shard_once_and_with_the_same_detector(home: Path, 
     other = replace(sent, lock=sent.lock | {"zxing-cpp": "0.1", "params": {}})
     with pytest.raises(ConceptlibError, match=r"another detector than this machine: params, zxing-cpp differ"):
         other(ShardTask(second, tmp_path / "data" / second.name))
-    newer = replace(sent, lock=sent.lock | {"code_version": 2})
+    newer = replace(sent, lock=sent.lock | {"code_version": 99})
     with pytest.raises(ConceptlibError, match=r"another detector than this machine: code_version differ"):
         newer(ShardTask(second, tmp_path / "data" / second.name))
 

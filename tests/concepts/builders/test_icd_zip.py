@@ -63,7 +63,7 @@ def test_the_lock_has_the_version_of_the_code_that_stores_the_pictures(
     archive: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = build("icd-public", overrides=archive, workers=1)
-    assert set(first.lock) == {"spec", "source", "builder"} and set(first.lock["builder"]) == {"names"}
+    assert set(first.lock) == {"spec", "source", "builder", "copies"} and set(first.lock["builder"]) == {"names"}
     monkeypatch.setattr(icd, "VERSION", 2, raising=False)
     assert build("icd-public", overrides=archive, workers=1) == first  # made anew, and the same
     lock = first.lock | {"builder": first.lock["builder"] | {"artist": {"code_version": 2}}}
