@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -45,7 +45,7 @@ def cli(
 
 def _for_people(result: Reproduction) -> str:
     """A line an artifact, the reasons of each difference, and the scores that differ."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"kind": step.was.kind, "name": step.was.name, "was": step.was.id, "made": step.made.id if step.made else None}
         | {"same": step.same}
         for step in result.steps

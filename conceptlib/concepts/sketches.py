@@ -290,7 +290,8 @@ def _orb() -> tuple[Any, Any]:
             f"OpenCV cannot be imported: {error}",
             hint="pip install opencv-python-headless; beside opencv-python it needs libgl1. Or duplicates=off",
         ) from error
-    cv2.setNumThreads(1)  # pictures are small, and there is a process a core
-    return cv2, cv2.ORB_create(
+    library: Any = cv2  # its stubs lack what is made by `create` functions
+    library.setNumThreads(1)  # pictures are small, and there is a process a core
+    return library, library.ORB_create(
         nfeatures=COUNT, scaleFactor=1.2, nlevels=6, edgeThreshold=12, patchSize=24, fastThreshold=7
     )

@@ -133,7 +133,8 @@ def draw(
     named = record.base if record else {}
     origin = base or (f"{named['ref']}@{named['revision']}" if named.get("revision") else str(named.get("ref")))
     adapted = record is not None and not adapter_module(record).WHOLE
-    rows, pixels, negative, notes = [], [], "", ()
+    rows, pixels, negative = [], [], ""
+    notes: tuple[str, ...] = ()
     for erased in {"with": (True,), "without": (False,), "compare": (False, True)}[mode]:
         pipe = load(
             source if erased else origin,

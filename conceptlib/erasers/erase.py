@@ -102,8 +102,7 @@ def erase(
             progress=progress,
             neighbours=neighbours,
         )
-        whole = getattr(spec.params, "adapter", "") == "full"
-        before = _fingerprint(pipe) if whole else {}
+        before = _fingerprint(pipe) if getattr(spec.params, "adapter", "") == "full" else {}
         result: Result = method.run(job)
         _refuse_unchanged(pipe, result, before, spec.name)
         if neighbours:

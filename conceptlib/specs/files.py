@@ -119,8 +119,9 @@ def copy_spec(
 def _checked(kind: str, name: str, target: Path) -> str:
     """The name of a copy: what its spec would be refused for is said before it is written."""
     field = SCHEMAS[kind].model_fields["name"]
+    kind_of_name: Any = Annotated[field.annotation, *field.metadata]
     try:
-        TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(name)
+        TypeAdapter(kind_of_name).validate_python(name)
     except ValidationError as error:
         _, message, hint = explain(SCHEMAS[kind], error.errors(include_url=False)[0])
         raise UsageError(f"the copy cannot be called so: {message}", where=target, hint=hint) from None
