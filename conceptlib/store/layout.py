@@ -16,7 +16,6 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import files
 from conceptlib.store.jsonfile import read_json
-from conceptlib.store.names import KINDS, check_kind, check_tag, folder_of
+from conceptlib.store.names import check_kind, check_tag, folder_of
 
 if TYPE_CHECKING:
     from conceptlib.store.artifact import Artifact
@@ -102,12 +101,6 @@ class Layout:
             logger.warning("left out: %s", error)
             return None
 
-    def folders(self, kind: str | None = None, name: str | None = None) -> Iterator[Path]:
-        """Every artifact's folder, sorted; manifests are not read."""
-        for one in [check_kind(kind)] if kind else KINDS:
-            for named in [self.artifacts / one / folder_of(name)] if name else _folders(self.artifacts / one):
-                yield from _folders(named)
-
     def find_key(self, key: str) -> Artifact | None:
         """The artifact that ``key`` gave, if it is still there and none of its files is missing or cut."""
         artifact = self.key_artifact(key)
@@ -143,10 +136,3 @@ class Layout:
         aside.mkdir(parents=True)
         files.rename_folder(folder, aside / "files")
         return aside
-
-
-def _folders(parent: Path) -> list[Path]:
-    try:
-        return sorted(path for path in parent.iterdir() if path.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
