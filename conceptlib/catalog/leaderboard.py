@@ -12,32 +12,34 @@ from conceptlib.evaluators.direction import larger_is_better
 if TYPE_CHECKING:
     from conceptlib.store import Store
 
-# One row a checkpoint and setting: its largest evaluation, the newest among equals. The smaller ones are counted.
+# One row a checkpoint and setting: its largest evaluation, the newest among equals. The smaller ones are counted. Names
+# and bases are looked up for those alone that are listed.
 _SQL = """
     WITH found AS (
-        SELECT folder, evaluation_id, checkpoint_id, setting, suite, concepts, value, low, high, n, steps,
-            guidance_scale, seed, detector, detector_id, threshold
-        FROM scores
+        SELECT s.rowid AS score, s.setting, s.checkpoint_id, s.n, s.folder, a.seq, a.created
+        FROM scores s JOIN artifacts a USING (folder)
         WHERE subject = 'checkpoint' AND metric = $metric AND checkpoint_id IS NOT NULL
             AND ($suite IS NULL OR suite = $suite) AND ($concept IS NULL OR list_contains(concepts, $concept))
-    ), times AS (SELECT folder, created, seq FROM artifacts WHERE kind = 'evaluation'
     ), best AS (
-        SELECT found.* FROM found JOIN times USING (folder)
-        QUALIFY row_number() OVER (PARTITION BY setting, checkpoint_id
-            ORDER BY n DESC NULLS LAST, seq DESC NULLS FIRST, created DESC, folder) = 1
-    ), counts AS (
-        SELECT setting, checkpoint_id, count(DISTINCT folder) AS evaluations FROM found GROUP BY ALL
+        SELECT count(DISTINCT folder) AS evaluations,
+            max_by(score, (coalesce(n, -1), seq IS NULL, seq, created, folder)) AS score
+        FROM found GROUP BY setting, checkpoint_id
+    ), ranked AS (
+        SELECT s.*, evaluations, row_number() OVER (PARTITION BY {of} ORDER BY {value}, s.checkpoint_id) AS rank,
+            count(*) OVER (PARTITION BY {of}) AS ranked
+        FROM best JOIN scores s ON s.rowid = best.score
+    ), listed AS (SELECT * FROM ranked WHERE rank <= $limit
     ), named AS (
         SELECT id, max_by(name, created) AS name, max_by(TRY_CAST(lock->>'$.recipe.seed' AS BIGINT), created) AS seed
-        FROM artifacts WHERE kind = 'checkpoint' GROUP BY id
+        FROM artifacts WHERE kind = 'checkpoint' AND id IN (SELECT checkpoint_id FROM listed) GROUP BY id
     ), bases AS (
-        SELECT folder, any_value(value) AS value FROM scores WHERE subject = 'base' AND metric = $metric GROUP BY folder
+        SELECT folder, any_value(value) AS value FROM scores
+        WHERE subject = 'base' AND metric = $metric AND folder IN (SELECT folder FROM listed) GROUP BY folder
     )
-    SELECT setting AS "group", row_number() OVER (PARTITION BY {of} ORDER BY {value}, b.checkpoint_id) AS rank,
-        named.name AS checkpoint, checkpoint_id, concepts, suite, b.value, low, high, n, bases.value AS base, steps,
-        guidance_scale, b.seed, named.seed AS trained_seed, detector, detector_id, threshold, evaluation_id, evaluations
-    FROM best b JOIN counts USING (setting, checkpoint_id) LEFT JOIN named ON named.id = checkpoint_id
-        LEFT JOIN bases USING (folder)
+    SELECT setting AS "group", rank, named.name AS checkpoint, checkpoint_id, concepts, suite, b.value, low, high, n,
+        bases.value AS base, steps, guidance_scale, b.seed, named.seed AS trained_seed, detector, detector_id,
+        threshold, evaluation_id, evaluations, ranked
+    FROM listed b LEFT JOIN named ON named.id = checkpoint_id LEFT JOIN bases USING (folder)
     ORDER BY {order} rank"""
 
 
@@ -48,6 +50,7 @@ def leaderboard(
     concept: str | None = None,
     suite: str | None = None,
     mixed: bool = False,
+    limit: int | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Table:
@@ -63,13 +66,15 @@ def leaderboard(
             smallest first where that is not known.
         concept, suite: only scores of these.
         mixed: rank all in one list, whether or not they can be compared.
+        limit: only the best so many of each group (with ``mixed``, of all).
         progress: as for ``overview``.
 
     Returns:
         group (1, 2, ...: rows of equal group can be compared), rank (in the group; with ``mixed``, of all), checkpoint,
         checkpoint_id, concepts, suite, value, low, high, n, ``base``: the base model's value beside it, steps,
         guidance_scale, seed (of the pictures), trained_seed (of the checkpoint), detector, detector_id, threshold,
-        evaluation_id, and ``evaluations``: how many there are of this checkpoint and group.
+        evaluation_id, ``evaluations``: how many there are of this checkpoint and group, and ``ranked``: how many
+        checkpoints the group has (with ``mixed``, how many there are in all).
 
     Raises:
         ConceptlibError: no evaluation has such a metric, concept or suite, with those there are; the catalog is locked.
@@ -77,11 +82,12 @@ def leaderboard(
     if descending is None:
         descending = bool(larger_is_better(metric))
     sql = _SQL.format(
-        of="true" if mixed else "setting",
-        value=f"b.value {'DESC' if descending else 'ASC'} NULLS LAST",
+        of="true" if mixed else "s.setting",
+        value=f"s.value {'DESC' if descending else 'ASC'} NULLS LAST",
         order="" if mixed else "suite NULLS LAST, concepts, setting,",
     )
-    table = run(store, sql, {"metric": metric, "concept": concept, "suite": suite}, progress)
+    asked = {"metric": metric, "concept": concept, "suite": suite, "limit": limit if limit is not None else 2**62}
+    table = run(store, sql, asked, progress)
     if not table.rows:
         raise _nothing(store, metric, concept, suite)
     numbers: dict[str, int] = {}

@@ -163,9 +163,10 @@ def query(out: Output, sql: str) -> None:
 @click.option("--suite", metavar="NAME", help="Only scores by this suite.")
 @click.option("--descending/--ascending", default=None, help="The largest or smallest first, instead of the better.")
 @click.option("--mixed", is_flag=True, help="One ranking, also of what cannot be compared.")
+@click.option("--limit", type=click.IntRange(0), default=20, metavar="N", help="The best N a group (20); 0: all.")
 @output.options
 def leaderboard(
-    out: Output, metric: str, concept: str | None, suite: str | None, descending: bool | None, mixed: bool
+    out: Output, metric: str, descending: bool | None, mixed: bool, limit: int, **which: str | None
 ) -> None:
     """Rank the checkpoints by METRIC (concept_rate if none is given), the best first; `base` is the model before.
 
@@ -181,19 +182,28 @@ def leaderboard(
 
     with out.progress() as progress:
         found = catalog.leaderboard(
-            metric, descending=descending, concept=concept, suite=suite, mixed=mixed, progress=progress
+            metric, descending=descending, mixed=mixed, limit=limit or None, progress=progress, **which
         )
     rows = found.dicts()
     groups = max(row["group"] for row in rows)
     columns = ["rank", "checkpoint", "checkpoint_id", "concepts", "value", "low", "high", "n", "base"]
     columns += ["suite", "steps", "guidance_scale", "seed", "trained_seed", "detector"]
     out.table(rows, ["group", *columns] if groups > 1 else columns, quiet="checkpoint_id")
+    _tell_of_more(out, rows, mixed)
     if groups > 1 and mixed:
         out.warn(f"this ranks scores of {groups} groups, which cannot be compared")
     elif groups > 1:
         out.note(f"{groups} groups, each ranked by itself: suite, concepts, drawing or detector differ between them")
     if descending is None and larger_is_better(metric) is None:
         out.note(f"which way {metric} is better is not known: the smallest comes first (--descending turns it)")
+
+
+def _tell_of_more(out: Output, rows: list[dict[str, Any]], mixed: bool) -> None:
+    """A line where a leaderboard is longer than what is listed: also for scripts, which may want all."""
+    ranked = rows[0]["ranked"] if mixed else sum(row["ranked"] for row in rows if row["rank"] == 1)
+    if ranked > len(rows):
+        say = out.warn if out.mode == "quiet" else out.note
+        say(f"{len(rows)} of {ranked:,} are listed, the best of each group: --limit 0 lists all")
 
 
 @cli.command("reindex", short_help="Build the catalog anew.")

@@ -218,3 +218,31 @@ def test_the_command_says_what_it_ranks(
     measure(two[0], 0.3, "unheard_of", seed=1)
     assert main(["catalog", "leaderboard", "unheard_of"]) == 0
     assert "not known" in capsys.readouterr().err
+
+
+def test_only_the_best_of_each_group_are_listed(
+    store: Store, make: Any, measure: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the line that says how many there are; `--limit 0` lists all."""
+    recipe = {"method": "uce", "concepts": ["qr-code"], "seed": 7}
+    for k in range(23):
+        measure(make("checkpoint", "uce/many", lock={"recipe": recipe, "of": k}), k / 100)
+        if k < 2:
+            measure(make("checkpoint", "uce/many", lock={"recipe": recipe, "of": k}), 0.5 + k, num_steps=4)
+    whole = catalog.leaderboard(store=store).dicts()
+    assert len(whole) == 25 and sorted({(row["ranked"], row["steps"]) for row in whole}) == [(2, 4), (23, 20)]
+    best = catalog.leaderboard(store=store, limit=1).dicts()
+    assert [row["rank"] for row in best] == [1, 1] and best == [row for row in whole if row["rank"] == 1]
+    (first,) = catalog.leaderboard(store=store, limit=1, mixed=True).dicts()
+    assert (first["rank"], first["value"], first["ranked"]) == (1, 0.0, 25)
+
+    for words, shown, told in (
+        ((), 22, "22 of 25 are listed"),
+        (("--mixed",), 20, "20 of 25 are listed"),
+        (("--limit", "0"), 25, ""),
+        (("--limit", "3", "--quiet"), 5, "5 of 25 are listed"),
+    ):
+        assert main(["catalog", "leaderboard", *words, *(() if "--quiet" in words else ("--json",))]) == 0
+        captured = capsys.readouterr()
+        listed = captured.out.split() if "--quiet" in words else json.loads(captured.out)
+        assert len(listed) == shown and told in captured.err and bool(told) == ("are listed" in captured.err)
