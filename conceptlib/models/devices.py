@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -81,6 +81,30 @@ def narrow(module: nn.Module, dtype: torch.dtype, keep: Iterable[nn.Parameter]) 
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.is_floating_point() and id(tensor) not in kept:
             tensor.data = tensor.data.to(dtype)
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on a device, without waiting for the copy: work on the device that needs it comes after it."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device, non_blocking=True)
+
+
+def fetch(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Start to copy a tensor to the CPU. What is returned waits for the copy, in whichever thread calls it; until then
+    the device may be given more work.
+    """
+    if tensor.device.type != "cuda":
+        return tensor.cpu
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    copied = torch.cuda.current_stream(tensor.device).record_event()
+
+    def wait() -> torch.Tensor:
+        copied.synchronize()
+        return host
+
+    return wait
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -7,7 +7,9 @@ Rows are written a shard of `SHARD_ROWS` at a time; a shard that is there is not
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import torch
 from PIL import Image
 
 from conceptlib.concepts.tables import LABELS, ImageTable, image_row, shard_name
+from conceptlib.cores import available
 from conceptlib.errors import ConceptlibError
+from conceptlib.models.beside import Beside
 from conceptlib.models.encoding import Progress, PromptCache
 from conceptlib.models.loading import base_lock, resolution_of
 from conceptlib.models.sampling import NUM_STEPS, default_guidance, sample
@@ -26,6 +30,10 @@ from conceptlib.store.hashing import digest, sha256_file
 VERSION = 1
 """Of what is drawn here: raised whenever the same model, rows and settings come to give other pictures."""
 SHARD_ROWS = 256
+AHEAD = 2
+"""Batches that may wait to be encoded and written while the model draws on."""
+MOST_ENCODERS = 8
+"""Threads that compress pictures, at most: a picture of 512 px takes one of them 0.1 s."""
 
 
 def generate(
@@ -103,32 +111,48 @@ def generate(
         pipe = load(source, device=device, dtype=dtype, store=store) if missing else None
         cache = PromptCache(pipe) if pipe else None
         labelled = any(row[label] is not None for row in known for label in LABELS)
-        for index in missing:
-            start = index * SHARD_ROWS
-            pixels = sample(
-                pipe,
-                [row["caption"] for row in shards[index]],
-                [row["seed"] for row in shards[index]],
-                negative_prompts=negative_prompt,
-                num_steps=num_steps,
-                guidance_scale=guidance_scale,
-                batch_size=batch_size,
-                height=resolution,
-                width=resolution,
-                cache=cache,
-                progress=_shifted(progress, start, len(known)),
-            )
-            ImageTable.write(paths[index], _table_rows(shards[index], pixels, start, labelled), labels=labelled)
+        with ThreadPoolExecutor(min(MOST_ENCODERS, available())) as encoders, Beside(AHEAD) as beside:
+            for index in missing:
+                start = index * SHARD_ROWS
+                written: list[dict[str, Any]] = []
+                sample(
+                    pipe,
+                    [row["caption"] for row in shards[index]],
+                    [row["seed"] for row in shards[index]],
+                    negative_prompts=negative_prompt,
+                    num_steps=num_steps,
+                    guidance_scale=guidance_scale,
+                    batch_size=batch_size,
+                    height=resolution,
+                    width=resolution,
+                    cache=cache,
+                    progress=_shifted(progress, start, len(known)),
+                    each=partial(_encode_beside, beside, encoders, shards[index], start, labelled, written),
+                )
+                beside.do(partial(ImageTable.write, paths[index], written, labels=labelled))
         info = {"images": len(known), "negative_prompt": negative_prompt, "device": str(placement.device)}
         return draft.commit(info=info)
 
 
-def _table_rows(rows: Sequence[Mapping[str, Any]], pixels: Any, start: int, labelled: bool) -> Iterator[dict[str, Any]]:
-    for index, (row, picture) in enumerate(zip(rows, pixels, strict=True)):
+def _encode_beside(
+    beside: Beside,
+    encoders: ThreadPoolExecutor,
+    shard: Sequence[Mapping[str, Any]],
+    start: int,
+    labelled: bool,
+    written: list[dict[str, Any]],
+    rows: slice,
+    pixels: Callable[[], torch.Tensor],
+) -> None:
+    """Append the table's rows of a batch to `written`, beside what the model does meanwhile."""
+
+    def table_row(index: int, picture: Any) -> dict[str, Any]:
+        row = shard[index]
         labels = {label: row[label] for label in LABELS} if labelled else {}
-        yield image_row(
-            f"{start + index:06d}", Image.fromarray(picture), caption=row["caption"], seed=int(row["seed"]), **labels
-        )
+        image = Image.fromarray(picture)
+        return image_row(f"{start + index:06d}", image, caption=row["caption"], seed=int(row["seed"]), **labels)
+
+    beside.do(lambda: written.extend(encoders.map(table_row, range(rows.start, rows.stop), pixels().numpy())))
 
 
 def _shifted(progress: Progress | None, start: int, total: int) -> Progress | None:

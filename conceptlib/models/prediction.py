@@ -31,13 +31,16 @@ class Prediction:
         self.kind = str(scheduler.config.get("prediction_type", "epsilon"))
         self.num_timesteps = int(scheduler.config.num_train_timesteps)
         self._alphas_cumprod = scheduler.alphas_cumprod
+        self._on: dict[torch.device, torch.Tensor] = {}
 
     def alpha_sigma(self, timesteps: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """α and σ of timesteps (N,) or () as (N, 1, 1, 1) on the device and, at least float32, in the dtype of `like`
         (N, C, h, w).
         """
         dtype = wide(like).dtype
-        bar = self._alphas_cumprod.to(like.device)[timesteps.to(like.device).long()].to(dtype).reshape(-1, 1, 1, 1)
+        if like.device not in self._on:
+            self._on[like.device] = self._alphas_cumprod.to(like.device)
+        bar = self._on[like.device][timesteps.to(like.device).long()].to(dtype).reshape(-1, 1, 1, 1)
         return bar.sqrt(), (1 - bar).sqrt()
 
     def to_epsilon(self, output: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ costs time there: one model call a prompt, an encoding of every prompt, and PIL.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.models.devices import fetch, send
 from conceptlib.models.encoding import Progress, PromptCache, decode_latents
 from conceptlib.models.guidance import GuidanceRule, combine
 from conceptlib.models.loading import default_resolution
@@ -54,6 +55,7 @@ def sample(
     width: int | None = None,
     progress: Progress | None = None,
     cache: PromptCache | None = None,
+    each: Callable[[slice, Callable[[], torch.Tensor]], None] | None = None,
 ) -> np.ndarray:
     """Draw one picture a row.
 
@@ -71,9 +73,11 @@ def sample(
         height, width: pixels, multiples of 8; by default what the model was trained on.
         progress: called with ("sample", rows done, rows in all).
         cache: prompt embeddings to share between calls with the same pipeline.
+        each: takes every batch instead: its rows, and a function that waits for its pictures, uint8 (n, height, width,
+            3) on the CPU. Whoever calls that in another thread does not keep the device waiting.
 
     Returns:
-        uint8 (N, height, width, 3).
+        uint8 (N, height, width, 3); with `each`, (0, height, width, 3).
 
     Raises:
         ConceptlibError: lengths that differ, or settings out of range.
@@ -104,7 +108,16 @@ def sample(
     cache = cache or PromptCache(pipe)
     rule: GuidanceRule | None = getattr(pipe, "guidance_rule", None)
     shape = (1, pipe.unet.config.in_channels, height // scale, width // scale)
-    out = np.empty((len(prompts), height, width, 3), np.uint8)
+    out = np.empty((0 if each else len(prompts), height, width, 3), np.uint8)
+    waiting: list[tuple[slice, Callable[[], torch.Tensor]]] = []
+
+    def keep(rows: slice, pixels: Callable[[], torch.Tensor]) -> None:
+        # A batch is taken over when the next one has begun: the device does not wait for it.
+        waiting.append((rows, pixels))
+        while len(waiting) > 1:
+            done, wait = waiting.pop(0)
+            out[done] = wait().numpy()
+
     for start in range(0, len(prompts), batch_size):
         rows = slice(start, min(start + batch_size, len(prompts)))
         noise = torch.cat(
@@ -115,9 +128,11 @@ def sample(
             texts += [prompt for prompt in rule.prompts for _ in prompts[rows]]
         embeds = cache.encode(texts)
         latents = denoise(pipe, noise, embeds, num_steps=num_steps, guidance_scale=guidance_scale, rule=rule)
-        out[rows] = decode_latents(pipe.vae, latents)
+        (each or keep)(rows, fetch(decode_latents(pipe.vae, latents)))
         if progress is not None:
             progress("sample", rows.stop, len(prompts))
+    for rows, pixels in waiting:
+        out[rows] = pixels().numpy()
     return out
 
 
@@ -155,7 +170,9 @@ def denoise(
         Latents (N, C, h, w) on the UNet's device, in float32 at least.
     """
     scheduler = ddim(pipe.scheduler)
-    scheduler.set_timesteps(num_steps, device=pipe.unet.device)
+    # The scheduler looks its numbers up on the CPU: those of a device's timestep would have to be waited for.
+    scheduler.set_timesteps(num_steps)
+    timesteps = send(scheduler.timesteps, pipe.unet.device)
     prediction = Prediction(scheduler)
     run = rule.begin() if rule is not None else None
     guided = guidance_scale > 1
@@ -163,8 +180,8 @@ def denoise(
     embeds = prompt_embeds.to(pipe.unet.device, dtype)
     blocks = len(embeds) // len(noise)
     # The latents and the guidance stay in float32: in bfloat16 every step would round them to 8 bits.
-    latents = noise.to(pipe.unet.device, torch.promote_types(dtype, torch.float32)) * scheduler.init_noise_sigma
-    for step, timestep in enumerate(scheduler.timesteps):
+    latents = send(noise, pipe.unet.device).to(torch.promote_types(dtype, torch.float32)) * scheduler.init_noise_sigma
+    for step, timestep in enumerate(timesteps):
         inputs = scheduler.scale_model_input(torch.cat([latents] * blocks) if blocks > 1 else latents, timestep)
         outputs = wide(paced(pipe.unet, inputs.shape, partial(_predict, pipe.unet, inputs.to(dtype), timestep, embeds)))
         if watch is not None:
@@ -179,7 +196,7 @@ def denoise(
                 prediction=prediction,
                 rule=run,
             )
-        latents = scheduler.step(outputs, timestep, latents, return_dict=False)[0]
+        latents = scheduler.step(outputs, scheduler.timesteps[step], latents, return_dict=False)[0]
     return latents
 
 

@@ -103,3 +103,23 @@ def test_the_usual_guidance_is_in_the_lock(base: Path, monkeypatch: pytest.Monke
     assert generate(base, ROWS[:1], num_steps=1, guidance_scale=GUIDANCE_SCALE, device="cpu") == first
     monkeypatch.setattr(module, "default_guidance", lambda resolution: 1.5)
     assert generate(base, ROWS[:1], num_steps=1, device="cpu").key != first.key
+
+
+def test_a_picture_that_cannot_be_written_ends_the_run_and_earlier_shards_stay(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures are written in another thread: its error is the caller's."""
+    whole = generate(base, ROWS, num_steps=1, device="cpu", store=Store("elsewhere"))
+    write, calls = ImageTable.write, []
+
+    def full(path: Path, *args: Any, **options: Any) -> int:
+        calls.append(path.name)
+        if len(calls) == 2:
+            raise OSError("No space left on device")
+        return write(path, *args, **options)
+
+    monkeypatch.setattr(ImageTable, "write", staticmethod(full))
+    with pytest.raises(OSError, match="No space"):
+        generate(base, ROWS, num_steps=1, device="cpu")
+    assert generate(base, ROWS, num_steps=1, device="cpu").id == whole.id
+    assert [name[6:11] for name in calls] == ["00000", "00001", "00001", "00002"]
