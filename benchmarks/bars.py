@@ -63,8 +63,8 @@ def _bar(name: str, value: float, bar: float, sign: str, unit: str, passed: bool
 
 def model(run: Run) -> list[Bar]:
     """Part 4: what `tiny` draws, and how large and fast it is."""
-    from conceptlib.models import tiny
-    from conceptlib.models.tiny.quality import check, load_pipeline
+    from conceptlib.worlds import tiny
+    from conceptlib.worlds.tiny.quality import check, load_pipeline
 
     report, _ = check(load_pipeline(), n=run.n)
     size = sum(path.stat().st_size for path in tiny.path().rglob("*") if path.is_file())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from conceptlib.models.tiny.diffusion import shifted_cosine_betas
+from conceptlib.worlds.tiny.diffusion import shifted_cosine_betas
 
 Q, CORNERS = 0.45, 4
 

@@ -15,9 +15,9 @@ import click
 import numpy as np
 from PIL import Image
 
-from conceptlib.concepts import world
 from conceptlib.concepts.drawing.fonts import Font, find_fonts
 from conceptlib.concepts.overlays import qr, text, watermark
+from conceptlib.worlds.tiny import world
 
 ROOT = Path(__file__).parent.parent
 SIDE = 512

@@ -29,7 +29,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from conceptlib.concepts import world
 from conceptlib.concepts.build import build
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.detectors.adapters.nudenet import network_file
@@ -37,6 +36,7 @@ from conceptlib.detectors.annotate import annotate
 from conceptlib.detectors.load import load_detector
 from conceptlib.reports.tables import markdown_table
 from conceptlib.store import Store
+from conceptlib.worlds.tiny import world
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("benchmarks/results/throughput.json")

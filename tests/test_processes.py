@@ -25,7 +25,7 @@ from pathlib import Path
 print("once", file=sys.stderr)
 import conceptlib
 from conceptlib.concepts.check import check
-from conceptlib.models.tiny.data import prerender
+from conceptlib.worlds.tiny.data import prerender
 
 data = conceptlib.build("icd-qr", overrides=["rows=20"], workers=2)
 print(data.info["rows"], check(data, workers=2).pictures, len(prerender(Path("drawn"), 4, 0, {}, workers=2)[0]))

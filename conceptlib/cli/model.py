@@ -32,8 +32,8 @@ def train_command(
     conceptlib model train tiny --out my-tiny --device cuda diffusion.steps=20000
     """
     from conceptlib.models.devices import choose
-    from conceptlib.models.tiny.train import train_tiny
     from conceptlib.specs import load_spec
+    from conceptlib.worlds.tiny.train import train_tiny
 
     spec = load_spec("model", name, overrides)
     made = train_tiny(spec.params, spec.seed, folder, str(choose(device).device), out.note, workers)
@@ -68,8 +68,8 @@ def check_command(
     conceptlib model check tiny --model my-tiny --n 2048 --grid samples.png
     """
     from conceptlib.models.devices import choose
-    from conceptlib.models.tiny import GUIDANCE_SCALE, quality
     from conceptlib.specs import load_spec
+    from conceptlib.worlds.tiny import GUIDANCE_SCALE, quality
 
     spec = load_spec("model", name)
     pipe = quality.load_pipeline(folder, str(choose(device).device))

@@ -23,9 +23,9 @@ from conceptlib.concepts.images import MAX_PIXELS, Reject
 from conceptlib.concepts.picture_hashes import HASH_SIDE, Hashes, picture_hashes, small
 from conceptlib.concepts.sketches import SIDE, Sketches
 from conceptlib.concepts.sources.base import Item
-from conceptlib.concepts.world import Scene
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import sha256_bytes
+from conceptlib.worlds.tiny.world import Scene
 
 VERSION = 2
 """Of what counts as a copy: in the locks of datasets whose copies are looked for, see `conceptlib.specs.registry`."""

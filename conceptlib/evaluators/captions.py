@@ -14,11 +14,11 @@ from typing import Any
 
 from PIL import Image
 
-from conceptlib.concepts import world
 from conceptlib.concepts.tables import LABELS, AnnotationTable, ImageTable
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import Artifact, Store
 from conceptlib.store.seeds import row_seed
+from conceptlib.worlds.tiny import world
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def load_extractor(name: str, device: str | None = None) -> Extractor:
 
 def world_pixels(pictures: list[Image.Image]) -> np.ndarray:
     """Pictures as the world's classifier wants them: uint8 (n, 64, 64, 3)."""
-    from conceptlib.concepts import world
+    from conceptlib.worlds.tiny import world
 
     side = (world.SIZE, world.SIZE)
     return np.stack([np.asarray(p if p.size == side else p.resize(side, Image.Resampling.BICUBIC)) for p in pictures])
@@ -71,8 +71,8 @@ def world_pixels(pictures: list[Image.Image]) -> np.ndarray:
 
 def classifier_sha256() -> str:
     """The hash of the world's classifier."""
-    from conceptlib.models import tiny
     from conceptlib.store.hashing import sha256_file
+    from conceptlib.worlds import tiny
 
     return sha256_file(tiny.path() / "classifier" / "model.safetensors")
 
@@ -80,7 +80,7 @@ def classifier_sha256() -> str:
 def _world() -> Extractor:
     import torch
 
-    from conceptlib.models.tiny.classifier import load_classifier, to_pixels
+    from conceptlib.worlds.tiny.classifier import load_classifier, to_pixels
 
     model = load_classifier()
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from conceptlib.concepts import world
 from conceptlib.errors import ConceptlibError, did_you_mean
 from conceptlib.store.seeds import row_seed
+from conceptlib.worlds.tiny import world
 
 UNNAMED = "plain"
 """The word of the world that captions leave out."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from conceptlib.concepts import world
 from conceptlib.detectors.annotate import batches
 from conceptlib.evaluators.clip import Clip
 from conceptlib.evaluators.features import BATCH, world_pixels
 from conceptlib.evaluators.probes import Probe
+from conceptlib.worlds.tiny import world
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read_world(pictures: Iterable[Image.Image], probe: Probe) -> Reading:
 
     Style counts among the attributes: a caption without a style asks for `plain`.
     """
-    from conceptlib.models.tiny.classifier import predict
+    from conceptlib.worlds.tiny.classifier import predict
 
     seen: dict[str, list[str]] = {name: [] for name in world.ATTRIBUTES}
     for batch in batches(pictures, BATCH):

@@ -36,7 +36,7 @@ def resolve_base(base: str | Path) -> Source:
     said = str(base)
     text = reading.without_scheme(said)
     if text == "tiny":
-        from conceptlib.models import tiny
+        from conceptlib.worlds import tiny
 
         return Source("tiny", str(tiny.path()))
     folder = Path(said).expanduser()

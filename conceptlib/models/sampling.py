@@ -24,7 +24,7 @@ from conceptlib.models.loading import default_resolution
 from conceptlib.models.prediction import Prediction, wide
 from conceptlib.models.schedules import ddim
 from conceptlib.models.threads import paced
-from conceptlib.models.tiny import GUIDANCE_SCALE
+from conceptlib.worlds.tiny import GUIDANCE_SCALE
 
 NUM_STEPS = 20
 _PIXELS_PER_BATCH = 64 * 128 * 128

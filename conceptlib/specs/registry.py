@@ -25,7 +25,7 @@ class Registry:
 
     Listing imports nothing, not even the package; `get` imports one module. Names that begin with an underscore are
     helpers, not entries.
-    packages_only: list sub-packages, not plain modules (the model families beside their helpers).
+    packages_only: list sub-packages, not plain modules (the worlds, and the models that their recipes train).
     """
 
     def __init__(self, package: str, *, packages_only: bool = False) -> None:
@@ -99,5 +99,5 @@ METHODS = Registry("conceptlib.erasers.methods")
 ERASURE_ADAPTERS = Registry("conceptlib.erasers.adapters")
 FOREIGN = Registry("conceptlib.erasers.foreign.formats")
 SUITES = Registry("conceptlib.evaluators.suites")
-FAMILIES = Registry("conceptlib.models", packages_only=True)
+FAMILIES = Registry("conceptlib.worlds", packages_only=True)
 FORMATS = Registry("conceptlib.formats")

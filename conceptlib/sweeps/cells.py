@@ -7,12 +7,12 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from conceptlib.concepts import world
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.bases import resolve_base
 from conceptlib.specs import SUITES, RecipeSpec, SuiteSpec, SweepSpec, load_spec
 from conceptlib.specs.load import load_targets
 from conceptlib.store import Artifact, Store
+from conceptlib.worlds.tiny import world
 
 _OWN = {"targets", "concepts", "seed"}
 

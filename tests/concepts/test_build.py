@@ -15,7 +15,7 @@ from PIL import Image
 
 from conceptlib.cli.build import cli
 from conceptlib.concepts import build as building
-from conceptlib.concepts import shards, world
+from conceptlib.concepts import shards
 from conceptlib.concepts.build import build, truth_of
 from conceptlib.concepts.overlays import qr
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
@@ -23,6 +23,7 @@ from conceptlib.concepts.workers import CHUNK, outcomes
 from conceptlib.errors import ConceptlibError
 from conceptlib.specs import SpecError
 from conceptlib.store import Artifact, Store
+from conceptlib.worlds.tiny import world
 
 SMALL = ["rows=60", "test_share=0.25", "shard_rows=20"]
 

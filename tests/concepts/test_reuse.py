@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conceptlib.concepts import world
 from conceptlib.concepts.build import build, truth_of
 from conceptlib.concepts.builders import icd
 from conceptlib.concepts.overlays import qr
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.store import Artifact, Store
+from conceptlib.worlds.tiny import world
 
 
 @pytest.fixture

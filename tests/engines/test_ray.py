@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from conceptlib.concepts import build as building
-from conceptlib.concepts import world
 from conceptlib.concepts.build import build, truth_of
 from conceptlib.concepts.reuse import Recorded
 from conceptlib.concepts.tables import AnnotationTable, ImageTable, image_row
@@ -27,6 +26,7 @@ from conceptlib.engines import engine
 from conceptlib.engines import ray as engine_ray
 from conceptlib.errors import ConceptlibError, UsageError
 from conceptlib.store import Artifact, Store
+from conceptlib.worlds.tiny import world
 from tests.support.mortal import ClumsyDetector, Lingering, Mortal, MortalDetector, Numbered, Unborn
 from tests.support.pictures import dataset
 

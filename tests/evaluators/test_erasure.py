@@ -13,10 +13,10 @@ from conceptlib.concepts.tables import ImageTable
 from conceptlib.erasers.erase import erase
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.suite import evaluate, scores
-from conceptlib.models.tiny.classifier import predict
 from conceptlib.reports.tables import find
 from conceptlib.specs import SpecError
 from conceptlib.store import Artifact, Store
+from conceptlib.worlds.tiny.classifier import predict
 from tests.support.models import save_clip, save_pipeline
 from tests.support.stand_in import install
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conceptlib.concepts import world
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.features import load_extractor
-from conceptlib.models import tiny
 from conceptlib.store.hashing import sha256_file
+from conceptlib.worlds import tiny
+from conceptlib.worlds.tiny import world
 
 
 @pytest.fixture(scope="module")

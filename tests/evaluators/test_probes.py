@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conceptlib.concepts import world
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.probes import distances, phrase_probe, world_probe
+from conceptlib.worlds.tiny import world
 from tests.support.models import build_pipeline
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conceptlib.concepts import world
 from conceptlib.concepts.build import build
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.erasers.erase import erase
@@ -18,10 +17,11 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.captions import held_out
 from conceptlib.evaluators.stats import wilson
 from conceptlib.evaluators.suite import evaluate, scores
-from conceptlib.models.tiny.classifier import predict
 from conceptlib.reports.tables import find
 from conceptlib.specs import SpecError
 from conceptlib.store import Artifact, Store
+from conceptlib.worlds.tiny import world
+from conceptlib.worlds.tiny.classifier import predict
 from tests.support.brightness import BrightnessDetector
 from tests.support.models import save_pipeline
 

@@ -12,8 +12,8 @@ from conceptlib.models import generate as module
 from conceptlib.models.generate import generate
 from conceptlib.models.loading import load_pipeline
 from conceptlib.models.sampling import sample
-from conceptlib.models.tiny import GUIDANCE_SCALE
 from conceptlib.store import Store
+from conceptlib.worlds.tiny import GUIDANCE_SCALE
 
 ROWS = [
     {

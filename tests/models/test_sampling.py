@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, PNDMScheduler
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.sampling import default_guidance, sample
-from conceptlib.models.tiny import GUIDANCE_SCALE
+from conceptlib.worlds.tiny import GUIDANCE_SCALE
 from tests.support.models import build_pipeline
 
 PROMPTS = ["a red circle", "a blue square", "a red circle"]

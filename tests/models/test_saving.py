@@ -39,7 +39,7 @@ def test_a_folder_has_the_names_of_every_version_and_opens_as_it_was(tmp_path: P
 
 
 def test_merges_are_written_in_their_order(tmp_path: Path) -> None:
-    from conceptlib.models import tiny
+    from conceptlib.worlds import tiny
 
     pipe = load_pipeline("tiny", device="cpu")
     save_folder(pipe, tmp_path / "model")

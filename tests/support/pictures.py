@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from conceptlib.concepts import world
 from conceptlib.concepts.overlays.qr import WORLD, draw_qr
 from conceptlib.concepts.tables import AnnotationTable, ImageTable, image_row, shard_name
 from conceptlib.geometry import Detections
 from conceptlib.store import Artifact, Store
+from conceptlib.worlds.tiny import world
 
 
 def picture(index: int, polluted: bool, size: int = 64) -> tuple[Image.Image, Detections]:

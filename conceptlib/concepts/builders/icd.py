@@ -310,7 +310,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
     from conceptlib.concepts.drawing.fonts import find_fonts
     from conceptlib.concepts.drawing.sketch import can_write, unwritable
     from conceptlib.concepts.sources import open_source
-    from conceptlib.concepts.world import SIZE
+    from conceptlib.worlds.tiny.world import SIZE
 
     params = spec.params
     if not isinstance(params, Params):

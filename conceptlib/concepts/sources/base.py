@@ -14,7 +14,6 @@ from typing import Any, Literal, Protocol
 
 from PIL import Image
 
-from conceptlib.concepts import world
 from conceptlib.concepts.images import SUFFIXES, reads_heic
 from conceptlib.concepts.picture_hashes import Hashes
 from conceptlib.concepts.rejects import Reject
@@ -22,6 +21,7 @@ from conceptlib.concepts.safe import Root
 from conceptlib.concepts.sources.splits import SPLITS, SplitPolicy, in_proportion
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import digest, sha256_bytes, sha256_file
+from conceptlib.worlds.tiny import world
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 _VARIANT = re.compile(r"~[0-9]+(\.\w+)?$")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from conceptlib.concepts import world
 from conceptlib.concepts.sources.base import Item
+from conceptlib.worlds.tiny import world
 
 WORLD_ROWS = 3000
 

@@ -160,8 +160,8 @@ def _draw(subject: str, job: Job, params: Params, held: HeldOut) -> Artifact:
 
 def _render(job: Job, held: HeldOut) -> Artifact:
     """Renderings of the held-out captions of the world: what a perfect model would draw."""
-    from conceptlib.concepts import world
     from conceptlib.concepts.tables import ImageTable, image_row, shard_name
+    from conceptlib.worlds.tiny import world
 
     if held.source != "world":
         raise ConceptlibError(
@@ -246,7 +246,7 @@ def _caption_scores(
     from conceptlib.detectors.annotate import batches
     from conceptlib.evaluators.caption import ATTRIBUTES, caption_accuracy, right, stated
     from conceptlib.evaluators.features import BATCH, world_pixels
-    from conceptlib.models.tiny.classifier import predict
+    from conceptlib.worlds.tiny.classifier import predict
 
     if held.source != "world":
         skipped["caption_accuracy"] = "the captions are not the world's, and only those can be read back"

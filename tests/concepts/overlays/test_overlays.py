@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conceptlib.concepts import world
 from conceptlib.concepts.overlays import (
     Mark,
     Mask,
@@ -20,6 +19,7 @@ from conceptlib.concepts.overlays import (
     text,
     watermark,
 )
+from conceptlib.worlds.tiny import world
 
 DRAW = {"qr": qr.draw_qr, "text": text.draw_text, "watermark": watermark.draw_watermark}
 WORLD = {"qr": qr.WORLD, "text": text.WORLD, "watermark": watermark.WORLD}

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from conceptlib.concepts import world
 from conceptlib.concepts.images import Reject
 from conceptlib.concepts.sources import FolderSource, Item, Reading, TableSource, WorldSource, open_source
 from conceptlib.errors import ConceptlibError
+from conceptlib.worlds.tiny import world
 
 
 def picture(path: Path, colour: str = "red") -> Path:

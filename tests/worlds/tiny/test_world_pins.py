@@ -7,8 +7,8 @@ import pytest
 
 from conceptlib.concepts.build import build
 from conceptlib.concepts.tables import ImageTable
-from conceptlib.models.tiny.data import draw_batch
 from conceptlib.store.hashing import sha256_bytes
+from conceptlib.worlds.tiny.data import draw_batch
 
 # sha256 of the pixels, before there were other kinds than these.
 PINS = {

@@ -27,11 +27,11 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from safetensors.torch import save_file
 from transformers import CLIPTokenizer
 
-from conceptlib.models.tiny import diffusion, quality, tokens, vae
-from conceptlib.models.tiny.classifier import Classifier, load_classifier, train_classifier
-from conceptlib.models.tiny.data import prerender
-from conceptlib.models.tiny.recipe import Params
 from conceptlib.processes import Workers
+from conceptlib.worlds.tiny import diffusion, quality, tokens, vae
+from conceptlib.worlds.tiny.classifier import Classifier, load_classifier, train_classifier
+from conceptlib.worlds.tiny.data import prerender
+from conceptlib.worlds.tiny.recipe import Params
 
 Log = Callable[[str], None]
 SAMPLES = 96
@@ -151,8 +151,8 @@ def inspect(
     log: Log,
 ) -> None:
     """Draw from held-out captions with the averaged weights: a grid in `work/samples`, accuracies in the log."""
-    from conceptlib.concepts import world
-    from conceptlib.models.tiny.classifier import accuracy, predict
+    from conceptlib.worlds.tiny import world
+    from conceptlib.worlds.tiny.classifier import accuracy, predict
 
     pipe = make_pipeline(autoencoder, tokenizer, *trainer.averaged(), diffusion.make_scheduler(trainer.recipe))
     rows = list(world.rows(trainer.seed, SAMPLES, split="held-out"))

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from conceptlib.concepts import world
 from conceptlib.concepts.overlays import Mark, qr, text, watermark
 from conceptlib.processes import Workers
+from conceptlib.worlds.tiny import world
 
 OVERLAYS = ("watermark", "text", "qr-code")
 _STREAM = 7  # Pollution has a random stream of its own: scene and caption of a row are the same with and without it.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conceptlib.concepts import world
+from conceptlib.worlds.tiny import world
 
 POLLUTION = re.compile(r"qr|code|watermark|text|word|letter|logo|sticker|stamp", re.IGNORECASE)
 

@@ -8,13 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conceptlib.concepts import world
-from conceptlib.models import tiny
-from conceptlib.models.tiny import diffusion, quality, tokens, train, vae
-from conceptlib.models.tiny.classifier import HEADS, accuracy, predict
-from conceptlib.models.tiny.data import draw_batch, draw_row, prerender
-from conceptlib.models.tiny.recipe import ClassifierRecipe, DiffusionRecipe, Params, VaeRecipe
 from conceptlib.specs import load_spec
+from conceptlib.worlds import tiny
+from conceptlib.worlds.tiny import diffusion, quality, tokens, train, vae, world
+from conceptlib.worlds.tiny.classifier import HEADS, accuracy, predict
+from conceptlib.worlds.tiny.data import draw_batch, draw_row, prerender
+from conceptlib.worlds.tiny.recipe import ClassifierRecipe, DiffusionRecipe, Params, VaeRecipe
 
 SMALL = Params(
     images=520,
@@ -46,7 +45,7 @@ def test_the_recipe_is_the_one_in_the_specs():
 
 
 def test_importing_the_family_is_light():
-    code = "import sys, conceptlib.models.tiny; sys.exit('torch' in sys.modules)"
+    code = "import sys, conceptlib.worlds.tiny; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -22,10 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from conceptlib.models.tiny.recipe import DiffusionRecipe
-from conceptlib.models.tiny.tokens import MAX_LENGTH
-from conceptlib.models.tiny.vae import LATENT_CHANNELS
 from conceptlib.timing import SAVE_EVERY
+from conceptlib.worlds.tiny.recipe import DiffusionRecipe
+from conceptlib.worlds.tiny.tokens import MAX_LENGTH
+from conceptlib.worlds.tiny.vae import LATENT_CHANNELS
 
 Log = Callable[[str], None]
 

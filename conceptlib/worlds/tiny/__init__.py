@@ -1,5 +1,5 @@
 """`tiny`: the embedded text-to-image model of the Stable Diffusion shape, which draws the world of
-`conceptlib.concepts.world`.
+`conceptlib.worlds.tiny.world`.
 
     from diffusers import StableDiffusionPipeline
     pipe = StableDiffusionPipeline.from_pretrained(path())
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conceptlib.models.tiny.recipe import Params as Params
+from conceptlib.worlds.tiny.recipe import Params as Params
 
 GUIDANCE_SCALE = 1.2
 """Recommended scale of classifier-free guidance."""

@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from conceptlib.concepts import world
-from conceptlib.models.tiny import GUIDANCE_SCALE, NUM_STEPS, RESOLUTION, path
-from conceptlib.models.tiny.classifier import Classifier, accuracy, load_classifier, predict
-from conceptlib.models.tiny.data import draw_batch
-from conceptlib.models.tiny.recipe import Params
+from conceptlib.worlds.tiny import GUIDANCE_SCALE, NUM_STEPS, RESOLUTION, path, world
+from conceptlib.worlds.tiny.classifier import Classifier, accuracy, load_classifier, predict
+from conceptlib.worlds.tiny.data import draw_batch
+from conceptlib.worlds.tiny.recipe import Params
 
 BAR_ACCURACY = 0.90
 BAR_CLASSIFIER = 0.99

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from conceptlib.concepts import world
+from conceptlib.worlds.tiny import world
 
 MAX_LENGTH = 77
 START, END = "<|startoftext|>", "<|endoftext|>"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from conceptlib.models.tiny.recipe import VaeRecipe
+from conceptlib.worlds.tiny.recipe import VaeRecipe
 
 LATENT_CHANNELS = 8
 

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from conceptlib.concepts.world import ATTRIBUTES
-from conceptlib.models.tiny.recipe import ClassifierRecipe
+from conceptlib.worlds.tiny.recipe import ClassifierRecipe
+from conceptlib.worlds.tiny.world import ATTRIBUTES
 
 QR_LABELS = ("no", "yes")
 HEADS: dict[str, tuple[str, ...]] = {**ATTRIBUTES, "qr-code": QR_LABELS}
