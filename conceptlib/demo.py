@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.progress import Progress
 from conceptlib.store import Artifact, Store
 
-Progress = Callable[[str, int, int], None]
 PICTURE = "before-after.png"
 PUBLISHED = "published"
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"

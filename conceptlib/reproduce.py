@@ -12,18 +12,18 @@ versions, another device.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conceptlib.errors import ConceptlibError, NotFound
+from conceptlib.progress import Progress
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_write
 from conceptlib.store.manifest import MANIFEST
 
-Progress = Callable[[str, int, int], None]
 _MADE_WITH = ("images:", "annotations:")
 """Parents of an evaluation that are made with it."""
 _SPECS = "specs"

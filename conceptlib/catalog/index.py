@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 from conceptlib.catalog import schema
 from conceptlib.catalog.look import Look, look
 from conceptlib.errors import ConceptlibError
+from conceptlib.progress import Progress
 from conceptlib.store.files import fsync
 from conceptlib.store.home import home
 from conceptlib.store.layout import Layout
@@ -34,7 +35,6 @@ from conceptlib.store.layout import Layout
 if TYPE_CHECKING:
     from conceptlib.store import Store
 
-Progress = Callable[[str, int, int], None]
 
 PATIENCE = 30.0
 """Seconds to wait for another process that has the catalog locked."""

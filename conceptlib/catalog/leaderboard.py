@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conceptlib.catalog.index import Progress
 from conceptlib.catalog.queries import Table, run
 from conceptlib.errors import ConceptlibError, did_you_mean
 from conceptlib.evaluators.direction import larger_is_better
+from conceptlib.progress import Progress
 
 if TYPE_CHECKING:
     from conceptlib.store import Store

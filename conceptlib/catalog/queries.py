@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from conceptlib.catalog import questions, schema
-from conceptlib.catalog.index import Progress, current, damaged, layout_of
+from conceptlib.catalog.index import current, damaged, layout_of
 from conceptlib.errors import ConceptlibError, UsageError
+from conceptlib.progress import Progress
 from conceptlib.store.layout import Layout
 from conceptlib.store.names import check_kind
 from conceptlib.store.tags import tags_named

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import IO, Any
 
 from conceptlib.cli._signals import raise_again
 from conceptlib.cli._visible import visible_line
+from conceptlib.progress import showing
 
 _BAR_DELAY = 2.0  # seconds: shorter jobs need no bar
 LINE_EVERY = 10.0
@@ -23,13 +25,16 @@ class Progress:
 
     def __init__(self, stream: IO[str], *, enabled: bool = True, every: float = LINE_EVERY) -> None:
         self._shown: _Bars | _Lines | None = None
+        self._stack = ExitStack()
         if enabled:
             self._shown = _Bars(stream) if stream.isatty() else _Lines(stream, every)
 
     def __enter__(self) -> Progress:
+        self._stack.enter_context(showing(self))  # what is fetched somewhere below is told here as well
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._stack.close()
         if self._shown is not None:
             self._shown.close()
 

@@ -18,7 +18,6 @@ import errno
 import functools
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,19 +29,7 @@ import click
 from conceptlib.cli._progress import Progress
 from conceptlib.cli._visible import visible, visible_json, visible_line
 from conceptlib.errors import ConceptlibError, UsageError
-
-_TOKEN = re.compile(r"\b(hf|api_org|hf_oauth)_[A-Za-z0-9]{16,}\b|\bhf_[A-Za-z0-9_-]{4,}(?=@)")
-
-
-def redact(text: str) -> str:
-    """`text` with every Hugging Face token in it (by its shape, or the value of a token variable) replaced by
-    `hf_***`.
-    """
-    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN"):
-        value = os.environ.get(variable, "").strip()
-        if len(value) >= 4:
-            text = text.replace(value, "hf_***")
-    return _TOKEN.sub("hf_***", text)
+from conceptlib.redaction import redact
 
 
 def jsonable(value: Any) -> Any:

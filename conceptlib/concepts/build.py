@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptlib.concepts.blocks import BlockWork, block_tasks
-from conceptlib.concepts.builders import Job, Progress, RowsJob
+from conceptlib.concepts.builders import Job, RowsJob
 from conceptlib.concepts.duplicates import VERSION as COPIES
 from conceptlib.concepts.prompts.subset import build_subset, find_base, subset_ref
 from conceptlib.concepts.prompts.table import is_prompts
@@ -33,6 +33,7 @@ from conceptlib.concepts.tables import ImageTable
 from conceptlib.concepts.workers import count_workers, outcomes
 from conceptlib.engines import engine as find_engine
 from conceptlib.errors import ConceptlibError
+from conceptlib.progress import Progress
 from conceptlib.specs import BUILDERS, DatasetSpec, load_spec, portable
 from conceptlib.store import Artifact, Draft, Store
 from conceptlib.store.files import atomic_path, atomic_write

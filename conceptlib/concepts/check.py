@@ -9,7 +9,7 @@ source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from conceptlib.concepts.images import Reject
 from conceptlib.concepts.picture_hashes import Hashes, picture_hashes, small
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.concepts.workers import count_workers, outcomes
+from conceptlib.progress import Progress
 from conceptlib.store import Artifact, Store
 
 
@@ -57,7 +58,7 @@ def check(
     max_distance: int = 4,
     store: Store | None = None,
     workers: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> DuplicateReport:
     """Find the groups of exact and near copies; see `concepts.duplicates` for what counts as one.
 

@@ -18,12 +18,13 @@ import numpy as np
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.ahead import ahead
-from conceptlib.detectors.base import Detector, Progress, detector_lock, uses_gpu
+from conceptlib.detectors.base import Detector, detector_lock, uses_gpu
 from conceptlib.detectors.load import load_detector
 from conceptlib.detectors.shards import ShardTask, ShardWork
 from conceptlib.engines import engine as find_engine
 from conceptlib.errors import ConceptlibError, NotFound, UsageError
 from conceptlib.geometry import Detections
+from conceptlib.progress import Progress
 from conceptlib.store import Artifact, Store
 from conceptlib.store.hashing import digest
 

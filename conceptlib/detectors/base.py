@@ -30,7 +30,6 @@ import numpy as np
 from conceptlib.geometry import Detections
 from conceptlib.specs.registry import ADAPTERS
 
-Progress = Callable[[str, int, int], None]
 OBJECT, LINE, WORD = "object", "line", "word"
 """What one box of a detector stands for, see `conceptlib.detectors.levels`."""
 LOWEST_SCORE = 0.001

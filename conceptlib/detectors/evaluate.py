@@ -18,7 +18,6 @@ from conceptlib.detectors.base import (
     OBJECT,
     WORD,
     Detector,
-    Progress,
     detector_lock,
     level_of,
     locates,
@@ -32,6 +31,7 @@ from conceptlib.detectors.load import load_detector
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.stats import wilson
 from conceptlib.geometry import Detections
+from conceptlib.progress import Progress
 from conceptlib.specs.registry import version_lock
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_write

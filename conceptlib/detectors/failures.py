@@ -17,10 +17,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.detectors.annotate import decoded
-from conceptlib.detectors.base import Detector, Progress, locates
+from conceptlib.detectors.base import Detector, locates
 from conceptlib.detectors.calibrate import pairs
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
+from conceptlib.progress import Progress
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_path
 

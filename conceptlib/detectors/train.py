@@ -17,7 +17,6 @@ from conceptlib.detectors.annotate import detect_rows, pictures_of
 from conceptlib.detectors.base import (
     LOWEST_SCORE,
     Detector,
-    Progress,
     TrainingSet,
     can_train,
     training_lock,
@@ -28,6 +27,7 @@ from conceptlib.detectors.evaluate import score, scores_of, truth_for
 from conceptlib.detectors.load import open_weights
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
+from conceptlib.progress import Progress
 from conceptlib.specs import ADAPTERS, DetectorSpec, load_spec, portable
 from conceptlib.store import Artifact, Draft, Store
 

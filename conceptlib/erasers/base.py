@@ -19,13 +19,14 @@ Under `accelerate launch` every process calls `run`; only the main one writes fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
+from conceptlib.progress import Progress
 from conceptlib.specs.params import Params, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from conceptlib.specs.schema import ConceptSpec
     from conceptlib.store import Artifact
 
-Progress = Callable[[str, int, int], None]
 Adapter = Literal["full", "lora", "tensors", "embeddings", "config"]
 """How a checkpoint holds what was erased: the modules of `conceptlib.erasers.adapters`."""
 

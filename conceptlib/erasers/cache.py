@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 
 from conceptlib.erasers.files import save_tensors
 from conceptlib.errors import ConceptlibError
+from conceptlib.progress import Progress
 
 Make = Callable[[range], Mapping[str, torch.Tensor]]
-Progress = Callable[[str, int, int], None]
 
 
 class RowCache:

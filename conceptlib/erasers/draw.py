@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from conceptlib.erasers.base import Progress
 from conceptlib.erasers.find import find
 from conceptlib.errors import ConceptlibError, UsageError
+from conceptlib.progress import Progress
 from conceptlib.reports.grid import Panel, grid
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_path

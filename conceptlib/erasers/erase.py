@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from conceptlib.erasers import checkpoint
-from conceptlib.erasers.base import Job, Progress, Result
+from conceptlib.erasers.base import Job, Result
 from conceptlib.erasers.loop import make_accelerator
 from conceptlib.erasers.memory import peak_memory
 from conceptlib.erasers.neighbours import find_neighbours
@@ -20,6 +20,7 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import Placement, choose, dtype_lock, trainable
 from conceptlib.models.encoding import refuse_cut
 from conceptlib.models.loading import base_lock, load_source, resolve_base
+from conceptlib.progress import Progress
 from conceptlib.specs.registry import METHODS
 from conceptlib.specs.schema import ConceptSpec, RecipeSpec
 from conceptlib.store import Artifact, Store

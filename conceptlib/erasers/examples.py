@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
-from conceptlib.erasers.base import Job, Progress
+from conceptlib.erasers.base import Job
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.encoding import encode_images, fit_boxes, fit_image
+from conceptlib.progress import Progress
 from conceptlib.store.files import atomic_write
 
 SPLIT = "train"

@@ -30,11 +30,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from conceptlib.erasers.base import Objective, Progress, TrainingParams
+from conceptlib.erasers.base import Objective, TrainingParams
 from conceptlib.erasers.files import save_tensors
 from conceptlib.erasers.memory import peak_memory_mb
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.threads import Threads
+from conceptlib.progress import Progress
 from conceptlib.store.files import atomic_write
 from conceptlib.store.seeds import row_generator, row_seed
 from conceptlib.timing import SAVE_EVERY, Every

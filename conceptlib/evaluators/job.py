@@ -14,13 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from conceptlib.progress import Progress
 from conceptlib.specs import SuiteSpec
 from conceptlib.store import Artifact, Store
 
 if TYPE_CHECKING:
     from PIL import Image
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

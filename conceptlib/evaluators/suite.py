@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptlib.errors import ConceptlibError, UsageError
-from conceptlib.evaluators.job import Job, Progress
+from conceptlib.evaluators.job import Job
+from conceptlib.progress import Progress
 from conceptlib.specs import SUITES, ConceptSpec, SuiteSpec, load_concepts, load_spec
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_path, atomic_write

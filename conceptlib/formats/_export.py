@@ -15,7 +15,8 @@ from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.annotate import pictures_of
 from conceptlib.detectors.evaluate import truth_for
 from conceptlib.errors import ConceptlibError, NotFound, UsageError
-from conceptlib.formats._job import Job, Progress
+from conceptlib.formats._job import Job
+from conceptlib.progress import Progress
 from conceptlib.specs.registry import FORMATS
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_write, disk_full, is_vacant

@@ -15,9 +15,10 @@ from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.annotate import pictures_of, summary
 from conceptlib.errors import ConceptlibError, NotFound, UsageError
 from conceptlib.formats._entries import Entry, Report, Where, keys_of, shown, text_fault
-from conceptlib.formats._job import Progress, names_of
+from conceptlib.formats._job import names_of
 from conceptlib.geometry import Detections
 from conceptlib.geometry.boxes import area, clip
+from conceptlib.progress import Progress
 from conceptlib.specs.registry import FORMATS
 from conceptlib.store import Artifact, Draft, Store
 from conceptlib.store.files import atomic_path

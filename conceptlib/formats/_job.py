@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -17,10 +17,9 @@ from conceptlib.errors import ConceptlibError, did_you_mean
 from conceptlib.formats._names import Names
 from conceptlib.geometry import Detections, xyxy_to_xywh
 from conceptlib.geometry.boxes import area, clip
+from conceptlib.progress import Progress
 from conceptlib.store import Artifact
 from conceptlib.store.hashing import sha256_file
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.hub.privacy import redact
+from conceptlib.redaction import redact
 
 _AGAIN = "the same command finishes it"
 

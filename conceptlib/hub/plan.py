@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,12 +12,11 @@ from typing import Any
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.hub.privacy import without_local_paths
+from conceptlib.progress import Progress
 from conceptlib.store import Artifact
-from conceptlib.store.hashing import sha256_bytes, sha256_file
+from conceptlib.store.hashing import git_oid, sha256_bytes, sha256_file
 from conceptlib.store.jsonfile import loads
 from conceptlib.store.names import check_path
-
-ProgressFn = Callable[[str, int, int], None]
 
 CARD, MANIFEST = "README.md", "manifest.json"
 FORMAT = 1
@@ -60,14 +58,10 @@ class PlannedFile:
 
     def git_oid(self) -> str:
         """The 40 hex digits that git gives to a blob of these bytes: how the Hub names a small file."""
-        hasher = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
         if self.data is not None:
-            hasher.update(self.data)
-        elif self.source is not None:
-            with open(self.source, "rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    hasher.update(chunk)
-        return hasher.hexdigest()
+            return git_oid(self.data)
+        assert self.source is not None
+        return git_oid(self.source)
 
     def write(self, path: Path, *, link: bool) -> None:
         """Put the file at `path`. With `link`, as a symbolic link where there is a source: for readers only."""
@@ -125,7 +119,7 @@ class Plan:
 
 
 def artifact_files(
-    artifact: Artifact, wanted: Callable[[str], bool], *, into: str = "", progress: ProgressFn | None = None
+    artifact: Artifact, wanted: Callable[[str], bool], *, into: str = "", progress: Progress | None = None
 ) -> list[PlannedFile]:
     """The artifact's files that are `wanted` (by path), hashed; `into` is a folder of the publication.
 

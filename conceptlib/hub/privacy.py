@@ -1,4 +1,4 @@
-"""What must not leave the machine: tokens, and paths of this machine's folders."""
+"""What must not leave the machine: paths of this machine's folders. (Secrets: `conceptlib.redaction`.)"""
 
 from __future__ import annotations
 
@@ -6,15 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-_TOKEN = re.compile(r"\b(?:hf|api_org|hf_oauth)_[A-Za-z0-9]{16,}")
 _LOCAL_PATH = re.compile(r"(?:/|~[/\\]?|[A-Za-z]:[\\/]|\\\\|file:|\.{1,2}[/\\])\S.*", re.DOTALL)
-
-
-def redact(text: str, token: str | None) -> str:
-    """`text` with the token, and everything of a Hugging Face token's shape, replaced by `hf_***`."""
-    if token:
-        text = text.replace(token, "hf_***")
-    return _TOKEN.sub("hf_***", text)
 
 
 def without_local_paths(value: Any) -> Any:

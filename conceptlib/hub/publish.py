@@ -18,9 +18,10 @@ from typing import Any, Literal
 
 from conceptlib.errors import NotFound, UsageError
 from conceptlib.hub.licences import check_licence
-from conceptlib.hub.plan import CARD, CardOptions, Plan, PlannedFile, ProgressFn, manifest_file
+from conceptlib.hub.plan import CARD, CardOptions, Plan, PlannedFile, manifest_file
 from conceptlib.hub.scan import refuse_secrets_in
 from conceptlib.hub.target import FolderTarget, HubTarget, check_tag, parse_target
+from conceptlib.progress import Progress
 from conceptlib.specs.registry import Registry
 from conceptlib.store import Artifact, Store
 
@@ -126,7 +127,7 @@ def publish(
     license: str | None = None,
     tag: str | None = None,
     token: str | None = None,
-    progress: ProgressFn | None = None,
+    progress: Progress | None = None,
 ) -> PublishResult:
     """Publish a dataset, a checkpoint or a detector to a repository on the Hub, or to a folder.
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.hub.plan import Plan, PlannedFile, ProgressFn
+from conceptlib.hub.plan import Plan, PlannedFile
+from conceptlib.progress import Progress
 from conceptlib.store.hashing import sha256_file
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _listed_right(file: PlannedFile, entry: RepoFile | None) -> bool:
     return entry.lfs.sha256 == file.sha256 if entry.lfs is not None else entry.blob_id == file.git_oid()
 
 
-def read_back(api: HfApi, plan: Plan, repo_id: str, revision: str, progress: ProgressFn | None = None) -> None:
+def read_back(api: HfApi, plan: Plan, repo_id: str, revision: str, progress: Progress | None = None) -> None:
     """Make sure that `revision` holds every planned file, byte for byte.
 
     All are compared by the hash in the Hub's listing; those up to `DOWNLOADED_BYTES` are also downloaded and hashed

@@ -17,8 +17,9 @@ from conceptlib import __version__
 from conceptlib.errors import ConceptlibError
 from conceptlib.hub import records
 from conceptlib.hub.client_errors import hub_errors, no_token_error, offline_error, translated
-from conceptlib.hub.plan import CARD, MANIFEST, Plan, ProgressFn, published_files
+from conceptlib.hub.plan import CARD, MANIFEST, Plan, published_files
 from conceptlib.hub.readback import differing, read_back, remote_files
+from conceptlib.progress import Progress
 from conceptlib.store import Store
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def publish_to_hub(
     private: bool,
     gated: str | None,
     token: str | None,
-    progress: ProgressFn | None,
+    progress: Progress | None,
 ) -> Sent:
     """Bring the plan's files into the repository, verify them, and tag the commit.
 
@@ -103,7 +104,7 @@ def _environment_token() -> str | None:
 
 
 def _publish(
-    api: HfApi, plan: Plan, repo_id: str, *, private: bool, gated: str | None, progress: ProgressFn | None
+    api: HfApi, plan: Plan, repo_id: str, *, private: bool, gated: str | None, progress: Progress | None
 ) -> Sent:
     remote = _inspect(api, repo_id, plan.repo_type)
     stale: list[str] = []
@@ -221,7 +222,7 @@ def _stale_files(api: HfApi, plan: Plan, repo_id: str, remote: Remote) -> list[s
     return [path for path in others if earlier is not None and path in earlier[2]]
 
 
-def _upload(api: HfApi, plan: Plan, repo_id: str, head: str, stale: list[str], progress: ProgressFn | None) -> str:
+def _upload(api: HfApi, plan: Plan, repo_id: str, head: str, stale: list[str], progress: Progress | None) -> str:
     """Send the files that differ; returns the commit that holds them all.
 
     With Xet the client may make several commits, so a failure can leave some of the files on `main`; the error says

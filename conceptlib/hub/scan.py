@@ -7,53 +7,27 @@ Files are streamed: memory holds a chunk, or a batch of rows.
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.hub.plan import PlannedFile, ProgressFn
-from conceptlib.store.secrets import SHAPES
+from conceptlib.hub.plan import PlannedFile
+from conceptlib.progress import Progress
+from conceptlib.redaction import SHAPES, environment_secrets
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_SECRET_NAME = re.compile(
-    r"TOKEN|SECRET|PASSW|PWD$|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL|WEBHOOK", re.IGNORECASE
-)
 _ASSIGNED = r"\b[A-Z0-9_]*(?:TOKEN|SECRET|PASSWORD|API_?KEY|ACCESS_KEY)[A-Z0-9_]*=[^\s\x00'\"<>{}$*.]{8,}"
 """A line of an environment: a picture's caption that was one was no caption."""
-_SHORTEST = 8
 _CHUNK, _OVERLAP = 4 << 20, 4096
 _BATCH = 8192
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".onnx"}
 
 
-def environment_secrets(environment: Mapping[str, str] | None = None) -> list[str]:
-    """The values of the environment's variables that are called a token, a password or a key, the longest first.
-
-    What may be an everyday word (all of it letters of one kind, or shorter than eight), a path or a switch is none.
-    """
-    found = set()
-    for name, value in (os.environ if environment is None else environment).items():
-        value = value.strip()
-        kinds = sum(bool(re.search(kind, value)) for kind in (r"[a-z]", r"[A-Z]", r"\d", r"[^A-Za-z\d]"))
-        if _SECRET_NAME.search(name) and len(value) >= _SHORTEST and kinds > 1 and not _is_place(value):
-            found.add(value)
-    return sorted(found, key=lambda value: (-len(value), value))
-
-
-def _is_place(value: str) -> bool:
-    return (value.startswith(("/", "~", "./", "../", "http://", "https://")) and "@" not in value) or os.path.exists(
-        value
-    )
-
-
-def refuse_secrets_in(
-    files: Iterable[PlannedFile], token: str | None = None, progress: ProgressFn | None = None
-) -> None:
+def refuse_secrets_in(files: Iterable[PlannedFile], token: str | None = None, progress: Progress | None = None) -> None:
     """Search every file that is about to be published.
 
     Args:

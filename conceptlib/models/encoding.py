@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -165,6 +165,3 @@ def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     need = _vae_bytes(vae, factor * latents.shape[-2], factor * latents.shape[-1])
     parts = in_batches(len(latents), decode, most=len(latents), row_bytes=need, device=vae.device, what="images")
     return torch.cat(list(parts))
-
-
-Progress = Callable[[str, int, int], None]

@@ -20,9 +20,10 @@ from conceptlib.concepts.tables import LABELS, ImageTable, image_row, shard_name
 from conceptlib.cores import available
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.beside import Beside
-from conceptlib.models.encoding import Progress, PromptCache
+from conceptlib.models.encoding import PromptCache
 from conceptlib.models.loading import base_lock, resolution_of
 from conceptlib.models.sampling import NUM_STEPS, default_guidance, sample
+from conceptlib.progress import Progress
 from conceptlib.specs.registry import version_lock
 from conceptlib.store import Artifact, Store
 from conceptlib.store.hashing import digest, sha256_file

@@ -18,12 +18,13 @@ import torch
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import fetch, send
-from conceptlib.models.encoding import Progress, PromptCache, decode_latents
+from conceptlib.models.encoding import PromptCache, decode_latents
 from conceptlib.models.guidance import GuidanceRule, combine
 from conceptlib.models.loading import default_resolution
 from conceptlib.models.prediction import Prediction, wide
 from conceptlib.models.schedules import ddim
 from conceptlib.models.threads import paced
+from conceptlib.progress import Progress
 from conceptlib.worlds.tiny import GUIDANCE_SCALE
 
 NUM_STEPS = 20

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.redaction import refuse_secrets
 from conceptlib.store import files
 from conceptlib.store.artifact import Artifact
 from conceptlib.store.hashing import artifact_id, artifact_key, digest, plain, sha256_file
@@ -25,7 +26,6 @@ from conceptlib.store.jsonfile import check_depth, read_json
 from conceptlib.store.layout import Layout
 from conceptlib.store.manifest import MANIFEST, FileEntry, Manifest, environment
 from conceptlib.store.names import check_path
-from conceptlib.store.secrets import refuse_secrets
 
 logger = logging.getLogger(__name__)
 PATIENCE = 1.0

@@ -118,6 +118,19 @@ def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> st
     return hasher.hexdigest()
 
 
+def git_oid(data: bytes | Path) -> str:
+    """The 40 hex digits that git gives to a blob of these bytes, or of this file: how the Hub names a small file."""
+    size = len(data) if isinstance(data, bytes) else data.stat().st_size
+    hasher = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    if isinstance(data, bytes):
+        hasher.update(data)
+        return hasher.hexdigest()
+    with open(data, "rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            hasher.update(chunk)
+    return hasher.hexdigest()
+
+
 class HashingWriter:
     """Writes to a binary file and hashes what passes, so that it need not be held or read again.
 

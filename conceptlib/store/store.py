@@ -5,12 +5,13 @@ from __future__ import annotations
 import builtins
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.progress import Progress
 from conceptlib.store.artifact import Artifact
 from conceptlib.store.draft import Draft
 from conceptlib.store.gc import GcReport, collect
@@ -124,7 +125,7 @@ class Store:
     def verify(
         self,
         ref: str | os.PathLike[str] | Artifact | None = None,
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: Progress | None = None,
         *,
         kind: str | None = None,
     ) -> builtins.list[Problem]:
@@ -146,7 +147,7 @@ class Store:
     def repair(
         self,
         ref: str | os.PathLike[str] | Artifact | None = None,
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: Progress | None = None,
         *,
         kind: str | None = None,
     ) -> builtins.list[Repair]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.progress import Progress, prefixed
 from conceptlib.specs import SweepSpec, load_spec
 from conceptlib.store import Artifact, Store
 from conceptlib.sweeps.cells import Cell, found, suite_overrides
 
-Progress = Callable[[str, int, int], None]
 MEASURED = ("target_accuracy", "retain_accuracy", "cross_accuracy", "target_cross_accuracy", "kid")
 
 
@@ -79,7 +79,7 @@ def sweep(
     runs: list[Run] = []
     for number, one in enumerate(planned, 1):
         cell, checkpoint = one.cell, None
-        tell = _prefixed(progress, f"{number}/{len(planned)} {cell}")
+        tell = prefixed(progress, f"{number}/{len(planned)} {cell}")
         where: dict[str, Any] = {"store": store, "device": device, "dtype": dtype, "progress": tell}
         try:
             checkpoint = erase(cell.recipe, base=loaded.base, overrides=list(cell.overrides), **where)
@@ -93,12 +93,6 @@ def sweep(
         if on_run is not None:
             on_run(run)
     return Sweep(loaded, tuple(runs))
-
-
-def _prefixed(progress: Progress | None, cell: str) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda stage, done, total: progress(f"{cell}: {stage}", done, total)
 
 
 def measurements(run: Run, store: Store) -> dict[str, Any]:

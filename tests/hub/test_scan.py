@@ -17,6 +17,7 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.hub import scan
 from conceptlib.hub.plan import PlannedFile
 from conceptlib.hub.publish import publish
+from conceptlib.redaction import environment_secrets
 from conceptlib.store import Store
 from tests.hub.conftest import TOKEN, picture
 from tests.support.loophub import LoopHub
@@ -123,7 +124,7 @@ def test_captions_are_no_secrets() -> None:
     ],
 )
 def test_which_variables_hold_secrets(name: str, value: str, secret: bool) -> None:
-    assert scan.environment_secrets({name: value}) == ([value] if secret else [])
+    assert environment_secrets({name: value}) == ([value] if secret else [])
 
 
 def test_a_table_that_cannot_be_read_is_not_published() -> None:

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from conceptlib.progress import Progress
+
 if TYPE_CHECKING:
     from conceptlib.concepts.overlays import Mark
     from conceptlib.concepts.sources import Item, Source
     from conceptlib.geometry import Detections
     from conceptlib.store import Artifact, Draft
 
-Progress = Callable[[str, int, int], None]
 
 DuplicatePolicy = Literal["off", "report", "train", "drop"]
 

@@ -15,8 +15,8 @@ from conceptlib.concepts.builders import RowsJob
 from conceptlib.specs.params import Params as BaseParams
 
 if TYPE_CHECKING:
-    from conceptlib.concepts.builders import Progress
     from conceptlib.concepts.prompts.files import PromptSource
+    from conceptlib.progress import Progress
     from conceptlib.specs.schema import DatasetSpec
     from conceptlib.store import Artifact, Draft
 

@@ -11,7 +11,7 @@ import io
 import stat
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -24,6 +24,7 @@ from conceptlib.concepts.sources.metadata import Metadata, is_metadata
 from conceptlib.concepts.sources.splits import is_layout, split_of_folder
 from conceptlib.concepts.sources.text import TEXTS, caption_beside
 from conceptlib.errors import ConceptlibError
+from conceptlib.progress import Progress
 from conceptlib.store.hashing import sha256_file
 
 
@@ -224,7 +225,7 @@ def _ending(name: str) -> str:
     return PurePosixPath(name).suffix.lower()[1:]
 
 
-def check_download(path: Path, size: int, sha256: str, progress: Callable[[str, int, int], None] | None = None) -> None:
+def check_download(path: Path, size: int, sha256: str, progress: Progress | None = None) -> None:
     """Raise `ConceptlibError` unless the file has this size (bytes) and sha256; the size is looked at first.
 
     Args:

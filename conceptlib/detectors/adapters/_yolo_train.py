@@ -28,9 +28,10 @@ import numpy as np
 from conceptlib.detectors.adapters import _yolo_model, _yolo_start
 from conceptlib.detectors.adapters._letterbox import Letterbox
 from conceptlib.detectors.adapters._yolo_pieces import piece, tint
-from conceptlib.detectors.base import Progress, TrainingSet
+from conceptlib.detectors.base import TrainingSet
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.threads import Threads
+from conceptlib.progress import Progress
 from conceptlib.specs.registry import OVERLAYS
 from conceptlib.store.files import atomic_path
 from conceptlib.timing import SAVE_EVERY, Every

@@ -16,9 +16,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from conceptlib.detectors.base import LOWEST_SCORE, Progress, TrainingSet, as_image
+from conceptlib.detectors.base import LOWEST_SCORE, TrainingSet, as_image
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections
+from conceptlib.progress import Progress
 from conceptlib.specs.params import FloatRange, Fraction, PositiveFloat, PositiveInt, within
 from conceptlib.specs.params import Params as BaseParams
 from conceptlib.specs.registry import OVERLAYS

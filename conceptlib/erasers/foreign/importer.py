@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from conceptlib.erasers import checkpoint
-from conceptlib.erasers.base import Progress, Result
+from conceptlib.erasers.base import Result
 from conceptlib.erasers.foreign.base import Found
 from conceptlib.erasers.foreign.fetch import fetch
 from conceptlib.erasers.foreign.reading import Opened, open_weights, unusable
@@ -19,6 +19,7 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import choose
 from conceptlib.models.loading import base_lock, load_source, resolve_base
 from conceptlib.models.parts import components, parameters
+from conceptlib.progress import Progress
 from conceptlib.specs.discover import names as spec_names
 from conceptlib.specs.load import load_concepts
 from conceptlib.specs.registry import FOREIGN
