@@ -6,8 +6,8 @@
 
 `multiprocessing` starts a process by running the user's script once more, which is why it wants
 `if __name__ == "__main__":` around everything. Here a process is an interpreter of its own that is told the import
-path and the work. So a script, standard input, `python -c`, a notebook and a daemonic process can start them as they
-are. What is sent must be picklable and live in a module, not in the script itself.
+path, the plug-ins that run here, and the work. So a script, standard input, `python -c`, a notebook and a daemonic
+process can start them as they are. What is sent must be picklable and live in a module, not in the script itself.
 
 A process ends when its standard input ends, so that none outlives this one, however that ends. Ctrl-C does not reach
 it; whoever holds the `Workers` ends them.
@@ -26,6 +26,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import spawn
 from typing import IO, Any
 
+from conceptlib import plugins
 from conceptlib.errors import ConceptlibError
 
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; from conceptlib.processes import serve; serve()"
@@ -35,7 +36,7 @@ class Workers:
     """At most `count` processes that apply `work` to what is submitted; each starts when there is something for it."""
 
     def __init__(self, work: Callable[[Any], Any], count: int) -> None:
-        self._work = pickle.dumps(work)
+        self._work = pickle.dumps((plugins.sources(), pickle.dumps(work)))
         self._threads = ThreadPoolExecutor(count, "conceptlib-worker")  # each waits for a process of its own
         self._own = threading.local()
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -150,13 +151,20 @@ def serve() -> None:
         while True:
             task = _receive(tasks)
             try:
-                work = work or pickle.loads(packed)  # noqa: S301 - from the process that started this one
+                work = work or _unpacked(packed)
                 answer = pickle.dumps((True, work(pickle.loads(task))))  # noqa: S301
             except Exception as error:
                 answer = _failed(error)
             _send(answers, answer)
     except (EOFError, BrokenPipeError):  # the process that started this one wants no more, or is gone
         os._exit(0)
+
+
+def _unpacked(packed: bytes) -> Callable[[Any], Any]:
+    sources, work = pickle.loads(packed)  # noqa: S301 - from the process that started this one
+    plugins.receive(sources)  # before anything of theirs is unpickled
+    unpacked: Callable[[Any], Any] = pickle.loads(work)  # noqa: S301
+    return unpacked
 
 
 def _failed(error: Exception) -> bytes:

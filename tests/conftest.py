@@ -38,6 +38,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.setenv("CONCEPTLIB_HOME", str(folder))
+    monkeypatch.setenv("CONCEPTLIB_CONFIG", str(tmp_path / "config"))
+    monkeypatch.delenv("CONCEPTLIB_PLUGINS", raising=False)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.delenv("CONCEPTLIB_DEBUG", raising=False)
     monkeypatch.chdir(work)

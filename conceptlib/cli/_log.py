@@ -11,20 +11,26 @@ from conceptlib.cli.output import Output
 
 class _Shown(logging.Handler):
     def __init__(self, out: Output) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self._out = out
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._out.warn(record.getMessage())
+        if record.levelno >= logging.WARNING:
+            self._out.warn(record.getMessage())
+        else:
+            self._out.note(record.getMessage())
 
 
 @contextmanager
 def warnings_shown(out: Output) -> Iterator[None]:
-    """Inside the block, warnings of `conceptlib` go to `out`."""
+    """Inside the block, warnings of `conceptlib` go to `out`, and which plug-ins run."""
     handler = _Shown(out)
-    logger = logging.getLogger("conceptlib")
+    logger, told = logging.getLogger("conceptlib"), logging.getLogger("conceptlib.plugins")
     logger.addHandler(handler)
+    before = told.level
+    told.setLevel(logging.INFO)
     try:
         yield
     finally:
+        told.setLevel(before)
         logger.removeHandler(handler)

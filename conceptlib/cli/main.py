@@ -133,8 +133,17 @@ def _run(args: list[str], out: Output) -> int:
         raise
     except Exception as error:
         _trace(debug)
+        if place := _in_plugin(error):
+            hint = "mend the plug-in; CONCEPTLIB_DEBUG=1 shows the traceback"
+            return out.failed(f"a plug-in raised {type(error).__name__}: {error}", place, hint, status=1)
         hint = "this is a bug in conceptlib: CONCEPTLIB_DEBUG=1 shows the traceback to report"
         return out.failed(f"unexpected {type(error).__name__}: {error}", hint=hint, status=1)
+
+
+def _in_plugin(error: Exception) -> str:
+    """File and line of the user's plug-in that an error came through; empty: none."""
+    plugins = sys.modules.get("conceptlib.plugins")
+    return str(plugins.culprit(error)) if plugins else ""
 
 
 def _refuse_no_text(words: Sequence[str]) -> None:

@@ -79,8 +79,9 @@ def _load_spec(ref: str, trust: bool) -> DetectorSpec:
 
 def _spec_of_file(path: Path, trust: bool) -> DetectorSpec | None:
     """The spec that stands for a file of weights; None where `path` is no such file's name."""
-    for name in ADAPTERS:
-        adapter = ADAPTERS.get(name)
+    if not path.suffix:
+        return None
+    for name, adapter in ADAPTERS.modules():
         if path.suffix.lower() in getattr(adapter, "FILES", ()):
             called = re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).lstrip("._-")[:96] or "weights"
             spec = DetectorSpec(kind="detector", name=called, adapter=name)

@@ -16,9 +16,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any, Protocol, TypeVar
 
 from conceptlib.errors import ConceptlibError, did_you_mean
-from conceptlib.specs import Registry
-
-ENGINES = Registry("conceptlib.engines")
+from conceptlib.specs.registry import ENGINES
 
 
 class Task(Protocol):
@@ -66,7 +64,7 @@ def engine(name: str) -> Engine:
     Raises:
         ConceptlibError: there is none, or what it needs is not installed.
     """
-    if name not in ENGINES.names():
+    if name not in ENGINES:
         raise ConceptlibError(f"there is no engine {name!r}", where="engine", hint=did_you_mean(name, ENGINES.names()))
     found: Any = ENGINES.get(name)
     found.check()

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conceptlib import __version__
+from conceptlib import __version__, plugins
 from conceptlib.engines import R, T, Work
 from conceptlib.errors import ConceptlibError
 
@@ -115,6 +115,7 @@ class _Setup:
     version: str
     folder: str
     environment: dict[str, str]
+    sources: tuple[plugins.Source, ...]
     work: bytes
 
 
@@ -164,6 +165,7 @@ def _open(setup: _Setup) -> Any:
     os.environ.update(setup.environment)
     if Path(setup.folder).is_dir():
         os.chdir(setup.folder)  # relative paths mean what they mean to the user
+    plugins.receive(setup.sources)
     return cloudpickle.loads(setup.work)  # of this very command, as all that Ray carries; nothing from outside
 
 
@@ -248,7 +250,7 @@ def _setup(ray: Any, work: Any) -> Any:
             where="engine",
             hint="give a detector by the name of its spec; or use --engine local",
         ) from error
-    return ray.put(_Setup(__version__, os.getcwd(), environment, pickled))
+    return ray.put(_Setup(__version__, os.getcwd(), environment, plugins.sources(), pickled))
 
 
 def _gpus(ray: Any) -> int:

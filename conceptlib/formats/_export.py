@@ -86,7 +86,7 @@ def export_dataset(
     store = store or Store()
     module = FORMATS.get(format)
     if not hasattr(module, "write"):
-        able = [one for one in FORMATS.names() if hasattr(FORMATS.get(one), "write")]
+        able = [name for name, one in FORMATS.modules() if hasattr(one, "write")]
         raise UsageError(f"{format} is read only", hint=f"what can be exported: {', '.join(able)}")
     pictures, boxes = _inputs(ref, annotations, module.ANNOTATIONS, format, store)
     table = ImageTable(pictures)
@@ -94,7 +94,8 @@ def export_dataset(
         table.shards(split)  # raises for one that is not there
     splits = tuple(table.splits) if split is None else (split,)
     names = categories_of(pictures, boxes, categories)
-    request = digest([conceptlib.__version__, format, pictures.id, boxes and boxes.id, splits, names])
+    code = [version] if (version := FORMATS.version_lock(format)) else []
+    request = digest([conceptlib.__version__, format, pictures.id, boxes and boxes.id, splits, names, *code])
     folder = _folder(to)
     restore_folder(folder)
     if earlier := _standing(folder, request, overwrite):

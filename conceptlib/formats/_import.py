@@ -72,7 +72,7 @@ def import_annotations(
     store = store or Store()
     module = FORMATS.get(format)
     if not hasattr(module, "read"):
-        able = [one for one in FORMATS.names() if hasattr(FORMATS.get(one), "read")]
+        able = [name for name, one in FORMATS.modules() if hasattr(one, "read")]
         raise UsageError(f"{format} is written only", hint=f"what can be imported: {', '.join(able)}")
     path = Path(source).expanduser()
     if not path.exists():
@@ -89,6 +89,7 @@ def import_annotations(
         report.check(path)
     _check_matched(found, unmatched, report, path, pictures, allow_missing)
     said = {"format": format, "entries": digest([_identity(entry) for entry in entries])}
+    said |= FORMATS.version_lock(format)
     lock = {"import": said | _left_out(report)}
     with store.draft("annotations", name or format, lock=lock, parents={"dataset": pictures}) as draft:
         if draft.done:

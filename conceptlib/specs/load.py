@@ -188,7 +188,11 @@ class _Checker:
                     did_you_mean(entry, registry.names(), listing="known are"),
                 )
                 return None
-            model = registry.params(entry)
+            try:
+                model = registry.params(entry)
+            except ConceptlibError as error:  # a plug-in that may not run, or is broken
+                self.add((field,), f"{error.what} ({error.where})", error.hint)
+                return None
         params: Params | None = self._validate(model, data, ("params",))
         return params
 

@@ -288,11 +288,11 @@ def test_ranges_given_for_some_kinds_leave_the_others() -> None:
 
 def test_all_concepts_on_photographs_are_drawn_as_by_the_specs_of_one() -> None:
     together = load_spec("dataset", "icd-photos")
-    layers = {concept: icd._layer(concept, together.params, ()) for concept in together.concepts}
+    layers = {concept: icd.make_layer(concept, together.params, ()) for concept in together.concepts}
     assert set(layers) == {"watermark", "text", "qr-code"}
     for concept, layer in layers.items():
         alone = load_spec("dataset", f"icd-{concept.removesuffix('-code')}-photos")
-        assert icd._layer(concept, alone.params, ()).normal == layer.normal
+        assert icd.make_layer(concept, alone.params, ()).normal == layer.normal
         shared = ("resolution", "resize", "test_share", "formats", "quality", "missing_captions")
         assert all(getattr(alone.params, name) == getattr(together.params, name) for name in shared)
 
@@ -301,7 +301,7 @@ def test_all_concepts_on_photographs_are_drawn_as_by_the_specs_of_one() -> None:
 def test_the_specs_for_photographs_write_the_defaults_out(name: str) -> None:
     spec = load_spec("dataset", name)
     assert isinstance(spec.params, icd.Params)
-    layer = icd._layer(spec.concepts[0], spec.params, ())
+    layer = icd.make_layer(spec.concepts[0], spec.params, ())
     module = {"watermark": watermark, "text": text}[layer.name]
     default = getattr(module, f"{layer.name.capitalize()}Params")()
     for field in ("kinds", "blends", "shadow", "overhang", "size", "rotation", "opacity", "scripts"):

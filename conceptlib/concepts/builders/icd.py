@@ -12,28 +12,24 @@ others.
 from __future__ import annotations
 
 import codecs
-import dataclasses
-import functools
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
 
 from conceptlib.concepts.builders import Job, Outcome
+from conceptlib.concepts.builders._icd_layers import Layer, given_params, make_layer
 from conceptlib.concepts.builders._icd_ranges import QrRanges, TextRanges, WatermarkRanges
-from conceptlib.errors import ConceptlibError, did_you_mean
+from conceptlib.errors import ConceptlibError
 from conceptlib.specs.params import FloatRange, Fraction, IntRange, PositiveInt, within
 from conceptlib.specs.params import Params as BaseParams
-from conceptlib.specs.registry import OVERLAYS
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from conceptlib.concepts.drawing.fonts import Font
     from conceptlib.concepts.excluding import Exclude
     from conceptlib.concepts.images import Cut
     from conceptlib.concepts.overlays import Mark
@@ -84,7 +80,7 @@ class Params(BaseParams):
     buckets: widths and heights in pixels; null: those of SDXL's training, scaled to `resolution`.
     rate: share of pictures that carry a concept, for each concept of the spec by itself: one number, or one a concept.
     count: how many overlays of a concept such a picture carries, [least, most]: one range, or one a concept.
-    qr, watermark, text: what the overlays are drawn from.
+    qr, watermark, text: what the overlays are drawn from. overlays: the same of other overlays, by their names.
     fonts: `default` (Pillow's own, the same everywhere), `system`, or a folder of fonts. Fonts decide the pictures, so
         the dataset's lock has their hashes.
     formats, quality: how a picture is stored, polluted or not: one of the formats, at a JPEG or WebP quality from the
@@ -105,7 +101,7 @@ class Params(BaseParams):
     pictures: of a list of pictures in one row the `first`, or `each` as a row.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"splits", "encoding", "schemes", "pictures", "exclude"})
+    later: ClassVar[frozenset[str]] = frozenset({"splits", "encoding", "schemes", "pictures", "exclude", "overlays"})
 
     source: Annotated[str, Field(min_length=1)] = "world"
     rows: PositiveInt | None = None
@@ -139,24 +135,7 @@ class Params(BaseParams):
     schemes: tuple[Literal["http", "https", "hf", "s3", "gs"], ...] = ()
     pictures: Literal["first", "each"] = "first"
     exclude: Annotated[str, Field(min_length=1)] | None = None
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One overlay of the spec.
-
-    Args:
-        concept, name: the concept and the overlay module's name.
-        rate: share of pictures that carry it. count: how many each of these carries, [least, most].
-        small, normal: the overlay's own parameters, for pictures below `SMALL_SIDE` and for others.
-    """
-
-    concept: str
-    name: str
-    rate: float
-    count: tuple[int, int]
-    small: Any
-    normal: Any
+    overlays: Annotated[dict[str, SerializeAsAny[BaseParams]], BeforeValidator(given_params)] = Field(default={})
 
 
 @dataclass(frozen=True)
@@ -259,13 +238,11 @@ class Artist:
         marks: list[Mark] = []
         rejects = []
         for layer in self.layers:
-            ranges = layer.small if min(image.size) < SMALL_SIDE else layer.normal
-            draw = getattr(_overlay(layer.name), f"draw_{layer.name}")
             for rng in self._streams(key, layer):
-                polluted, mark = draw(image, rng, ranges)
+                polluted, mark, overhang = layer.draw(image, rng, min(image.size) < SMALL_SIDE)
                 # Half a percent for rounding. What is cut off beyond the overhang that was asked for is no code any
                 # more.
-                if mark.visible >= (1 - ranges.overhang) ** 2 - 0.005:
+                if mark.visible >= (1 - overhang) ** 2 - 0.005:
                     image = polluted
                     marks.append(mark)
                 else:
@@ -337,15 +314,10 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
     for name in ("rate", "count"):
         _check_concepts(name, getattr(params, name), spec.concepts)
     fonts = find_fonts(params.fonts)
-    layers = tuple(_layer(concept, params, fonts.fonts) for concept in spec.concepts)
-    drawn = {
-        layer.concept: {"small": _plain(layer.small, layer.name), "normal": _plain(layer.normal, layer.name)}
-        | OVERLAYS.version_lock(layer.name)
-        for layer in layers
-    }
-    lock: dict[str, Any] = {"resolution": resolution, "overlays": drawn}
+    layers = tuple(make_layer(concept, params, fonts.fonts) for concept in spec.concepts)
+    lock: dict[str, Any] = {"resolution": resolution, "overlays": {layer.concept: layer.lock() for layer in layers}}
     for layer in layers:
-        if hasattr(layer.normal, "fonts"):
+        if layer.fonts:
             lock["fonts"] = fonts.lock()
             if not any(can_write(font, layer.normal.words, layer.normal.scripts) for font in fonts.fonts):
                 raise unwritable()
@@ -388,7 +360,7 @@ def drawn(spec: DatasetSpec, key: str, size: tuple[int, int]) -> list[Mark]:
     if not isinstance(params, Params):
         raise TypeError(f"icd.Params expected, not {type(params).__name__}")
     fonts = find_fonts(params.fonts).fonts
-    layers = tuple(_layer(concept, params, fonts) for concept in spec.concepts)
+    layers = tuple(make_layer(concept, params, fonts) for concept in spec.concepts)
     artist = Artist(params, spec.seed, layers, min(size))
     return artist._pollute(key, Image.new("RGB", size))[1]
 
@@ -402,57 +374,6 @@ def _check_concepts(field: str, value: Any, concepts: Sequence[str]) -> None:
             where=f"params.{field}",
             hint=f"one number for all, or one each: {', '.join(concepts)}",
         )
-
-
-def _layer(concept: str, params: Params, fonts: tuple[Font, ...]) -> Layer:
-    """The overlay of a concept: the preset of each picture size, and over it what the spec gives."""
-    name = _overlay_of(concept)
-    overlay = _overlay(name)
-    given = getattr(params, name).model_dump(exclude_none=True)
-    presets = [overlay.WORLD, getattr(overlay, f"{name.capitalize()}Params")()]
-    if hasattr(presets[0], "fonts"):
-        given["fonts"] = fonts
-    kinds = (*getattr(overlay, "KINDS", ()), "plain")
-    small, normal = (dataclasses.replace(preset, **_by_kind(preset, given, kinds)) for preset in presets)
-    rate = params.rate[concept] if isinstance(params.rate, dict) else params.rate
-    count = params.count[concept] if isinstance(params.count, dict) else params.count
-    return Layer(concept, name, rate, count, small, normal)
-
-
-def _by_kind(preset: Any, given: dict[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
-    """What was given, with the preset's range for the kinds that a mapping leaves out."""
-    whole = {}
-    for key, value in given.items():
-        default = getattr(preset, key)
-        if isinstance(value, Mapping):
-            value = (dict(default) if isinstance(default, Mapping) else dict.fromkeys(kinds, default)) | dict(value)
-        whole[key] = value
-    return whole
-
-
-def _plain(ranges: Any, overlay: str) -> dict[str, Any]:
-    """Parameters as the lock has them: fonts are named there once, by their hashes; what came later is, where used."""
-    later: frozenset[str] = getattr(_overlay(overlay), "LATER", frozenset())
-    return {
-        field.name: dict(value) if isinstance(value := getattr(ranges, field.name), Mapping) else value
-        for field in dataclasses.fields(ranges)
-        if field.name != "fonts" and not (field.name in later and getattr(ranges, field.name) == field.default)
-    }
-
-
-def _overlay_of(concept: str) -> str:
-    """The overlay module that draws a concept and has a field in `Params`."""
-    known = {_overlay(name).CONCEPT: name for name in OVERLAYS.names() if name in Params.model_fields}
-    if concept not in known:
-        raise ConceptlibError(
-            f"no overlay draws the concept {concept!r}", where="concepts", hint=did_you_mean(concept, known)
-        )
-    return known[concept]
-
-
-@functools.cache
-def _overlay(name: str) -> ModuleType:
-    return OVERLAYS.get(name)
 
 
 def _detections(marks: list[Mark]) -> Any:

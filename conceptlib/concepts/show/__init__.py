@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conceptlib.specs import Registry
+from conceptlib.specs.registry import PAGES
 from conceptlib.store import Artifact, Store
-
-PAGES = Registry("conceptlib.concepts.show")
 
 _HEAD = ("rows", "read", "written", "rejected", "polluted", "polluted_share", "concepts")
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from conceptlib.concepts.overlays._registered import draw_preset
 from conceptlib.detectors.adapters import _yolo_model, _yolo_start
 from conceptlib.detectors.adapters._letterbox import Letterbox
 from conceptlib.detectors.adapters._yolo_pieces import piece, tint
@@ -358,17 +359,15 @@ def distractor(labels: tuple[str, ...], names: tuple[str, ...], share: float) ->
     """
     from PIL import Image
 
-    usable = [(name, OVERLAYS.get(name)) for name in names]
-    usable = [(name, module) for name, module in usable if module.CONCEPT not in labels]
+    usable = [name for name in names if OVERLAYS.get(name).CONCEPT not in labels]
     if not usable or share <= 0:
         return None
 
     def lay(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() >= share:
             return image
-        name, module = usable[int(rng.integers(len(usable)))]
-        preset = module.WORLD if min(image.shape[:2]) < SMALL_SIDE else None
-        drawn, _ = getattr(module, f"draw_{name}")(Image.fromarray(image), rng, preset)
+        name = usable[int(rng.integers(len(usable)))]
+        drawn, _ = draw_preset(name, Image.fromarray(image), rng, min(image.shape[:2]) < SMALL_SIDE)
         return np.asarray(drawn)
 
     return lay

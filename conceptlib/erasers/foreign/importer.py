@@ -137,8 +137,9 @@ def _located(path: Path, pipe: Any) -> tuple[Opened, str, Found]:
         names = frozenset(opened.tensors)
         if reason := unusable(names):
             raise ConceptlibError(f"this file cannot be imported: {reason}", where=opened.name)
-        form = next(entry for entry in FOREIGN if FOREIGN.get(entry).matches(names))
-        found = FOREIGN.get(form).locate(opened.tensors, pipe, opened.settings)
+        asked = sorted(FOREIGN.modules(), key=lambda entry: FOREIGN.plugin(entry[0]) is None)  # ours know no stranger
+        form, module = next(entry for entry in asked if entry[1].matches(names))
+        found = module.locate(opened.tensors, pipe, opened.settings)
     return opened, form, found
 
 

@@ -238,9 +238,11 @@ def _plain_usage(described: Description, target: str) -> list[str]:
 def _method(described: Description) -> str:
     """What the method's own module says about it, and where the code comes from."""
     about = ""
+    convention = f" Variant: {described.convention}." if described.convention else ""
+    if METHODS.plugin(described.method):
+        return f"## Method\n\n{described.method} is a plug-in of the maker's own, no part of conceptlib.{convention}"
     if described.method in METHODS:
         about = (METHODS.get(described.method).__doc__ or "").strip() + "\n\n"
-    convention = f" Variant: {described.convention}." if described.convention else ""
     return (
         f"## Method\n\n{about}conceptlib's code is a reimplementation from the paper's formulas. It contains no "
         f"code of the paper's "
