@@ -32,11 +32,11 @@ def train_command(
     conceptlib model train tiny --out my-tiny --device cuda diffusion.steps=20000
     """
     from conceptlib.models.devices import choose
-    from conceptlib.specs import load_spec
-    from conceptlib.worlds.tiny.train import train_tiny
+    from conceptlib.specs import FAMILIES, load_spec
 
     spec = load_spec("model", name, overrides)
-    made = train_tiny(spec.params, spec.seed, folder, str(choose(device).device), out.note, workers)
+    train = FAMILIES.get(spec.entry).train
+    made = train(spec, folder, device=str(choose(device).device), log=out.note, workers=workers)
     out.result(
         {"model": name, "path": made}, human=f"{made}\nnext: conceptlib model check {name} --model {made}", quiet=made
     )
@@ -68,16 +68,18 @@ def check_command(
     conceptlib model check tiny --model my-tiny --n 2048 --grid samples.png
     """
     from conceptlib.models.devices import choose
-    from conceptlib.specs import load_spec
-    from conceptlib.worlds.tiny import GUIDANCE_SCALE, quality
+    from conceptlib.specs import FAMILIES, load_spec
 
     spec = load_spec("model", name)
-    pipe = quality.load_pipeline(folder, str(choose(device).device))
-    report, images = quality.check(
-        pipe, n, spec.seed, spec.params.rates, guidance_scale or GUIDANCE_SCALE, quality.judge_of(folder), out.note
+    report = FAMILIES.get(spec.entry).check(
+        spec,
+        folder,
+        n=n,
+        guidance_scale=guidance_scale,
+        device=str(choose(device).device),
+        log=out.note,
+        grid=grid,
     )
-    if grid is not None:
-        quality.grid(images[:96]).save(grid)
     rows = [{"measure": key, "value": value} for key, value in report.measures().items()]
     rows += [{"bar": key, "passed": passed} for key, passed in report.bars.items()] if out.mode == "json" else []
     out.table(rows, columns=["measure", "value"])

@@ -25,7 +25,7 @@ from conceptlib.concepts.sketches import SIDE, Sketches
 from conceptlib.concepts.sources.base import Item
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import sha256_bytes
-from conceptlib.worlds.tiny.world import Scene
+from conceptlib.worlds.base import Drawn
 
 VERSION = 2
 """Of what counts as a copy: in the locks of datasets whose copies are looked for, see `conceptlib.specs.registry`."""
@@ -40,7 +40,7 @@ class HashItem:
     max_pixels: int = MAX_PIXELS
 
     def __call__(self, item: Item) -> tuple[str, Hashes | None]:
-        drawn = isinstance(item.data, Scene)
+        drawn = isinstance(item.data, Drawn)
         try:
             image = small(item.load(HASH_SIDE if drawn else SIDE), self.max_pixels)
         except Reject:

@@ -7,6 +7,7 @@ from pathlib import Path
 from conceptlib.errors import ConceptlibError, NotFound
 from conceptlib.hub import reading
 from conceptlib.store import Artifact, Store
+from conceptlib.worlds import weights
 
 CHECKPOINT = "checkpoint.json"
 _INDEX = "model_index.json"
@@ -27,7 +28,7 @@ def find(ref: str | Path | Artifact, store: Store | None = None) -> Path | None:
     folder = Path(text).expanduser()
     if _is_file(folder / CHECKPOINT):
         return folder.resolve()
-    if text == "tiny" or _is_file(folder / _INDEX):
+    if weights(text) is not None or _is_file(folder / _INDEX):
         return None
     store = store or Store()
     named = reading.hub_name(text)

@@ -1,4 +1,6 @@
-"""What a base is called: `tiny`, a diffusers folder, or a repository on the Hub. Nothing heavy is imported."""
+"""What a base is called: an embedded model (`tiny`), a diffusers folder, or a repository on the Hub. Nothing heavy is
+imported.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from pathlib import Path
 from conceptlib.errors import ConceptlibError
 from conceptlib.hub import reading
 from conceptlib.specs.registry import METHODS
+from conceptlib.worlds import weights
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Source:
 
 
 def resolve_base(base: str | Path) -> Source:
-    """What `base` names: `tiny`, a folder with a `model_index.json`, or a Hub id `org/name[@revision]`.
+    """What `base` names: a model that comes with conceptlib (the name of its spec, `tiny`), a folder with a
+    `model_index.json`, or a Hub id `org/name[@revision]`.
 
     Raises:
         ConceptlibError: a folder that holds no diffusers model, or a name that is neither a folder nor of the form
@@ -35,10 +39,8 @@ def resolve_base(base: str | Path) -> Source:
     """
     said = str(base)
     text = reading.without_scheme(said)
-    if text == "tiny":
-        from conceptlib.worlds import tiny
-
-        return Source("tiny", str(tiny.path()))
+    if (shipped := weights(text)) is not None:
+        return Source(text, str(shipped))
     folder = Path(said).expanduser()
     if folder.is_file():
         raise ConceptlibError(

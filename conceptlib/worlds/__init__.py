@@ -1,4 +1,93 @@
 """Worlds that come with conceptlib: what draws pictures and says their captions, who judges them, and the models of it.
 
-A world is a sub-package. Its words are known to itself alone.
+A world is a package with `WORLD = World(...)`, see `conceptlib.worlds.base`; adding a package registers it. Its words
+are known to itself alone.
+
+    world("tiny").row(0, 7, "train").caption        # "a blue moon at night"
 """
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from conceptlib.errors import ConceptlibError
+from conceptlib.specs.registry import FAMILIES
+from conceptlib.worlds.base import Drawn as Drawn
+from conceptlib.worlds.base import Judge as Judge
+from conceptlib.worlds.base import Row as Row
+from conceptlib.worlds.base import World as World
+
+FIRST = "tiny"
+"""The world that `source=world` means: the only one there was when its locks were given their form."""
+_SOURCE = re.compile(r"world(?::(?P<name>[a-z0-9][a-z0-9-]*))?")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+def world(name: str = FIRST) -> World:
+    """A world by its name.
+
+    Raises:
+        NotFound: there is no such package. ConceptlibError: it is no world.
+    """
+    found = getattr(FAMILIES.get(name), "WORLD", None)
+    if not isinstance(found, World):
+        raise ConceptlibError(f"{name!r} is no world: its package has no WORLD", where="conceptlib.worlds")
+    return found
+
+
+def worlds() -> list[World]:
+    """All worlds, by name."""
+    return [module.WORLD for module in map(FAMILIES.get, FAMILIES.names()) if hasattr(module, "WORLD")]
+
+
+def of_source(ref: str) -> World | None:
+    """The world that a dataset's `source` names, `world` or `world:NAME`; None for any other source.
+
+    Raises:
+        NotFound: there is no world of that name.
+    """
+    match = _SOURCE.fullmatch(ref)
+    return world(match["name"] or FIRST) if match else None
+
+
+def source_lock(name: str) -> dict[str, Any]:
+    """What a lock says of a source that is a world."""
+    return {"kind": "world"} | ({} if name == FIRST else {"world": name})
+
+
+def of_lock(lock: Any) -> World | None:
+    """The world that rows were drawn from, by the lock of their source; None for another source, or a world that is not
+    here.
+    """
+    if not isinstance(lock, Mapping) or lock.get("kind") != "world":
+        return None
+    name = str(lock.get("world", FIRST))
+    return world(name) if name in FAMILIES else None
+
+
+def of_columns(columns: Collection[str]) -> World | None:
+    """The world whose label columns are all among these; None if there is none."""
+    return next((one for one in worlds() if set(one.labels) <= set(columns)), None)
+
+
+def of_word(word: str) -> tuple[World, str] | None:
+    """The world and the label column that a word belongs to; None if it is none's."""
+    return next(((one, column) for one in worlds() for column in one.columns_of(word)), None)
+
+
+def weights(name: str) -> Path | None:
+    """The folder of a model that comes with conceptlib, by the name of its spec; None if there is none.
+
+    Raises:
+        SpecError: there is a spec of that name, and it is wrong.
+    """
+    from conceptlib.specs import discover, load_spec
+
+    if not _NAME.fullmatch(name) or name not in discover.names("model"):
+        return None
+    module = FAMILIES.get(load_spec("model", name).entry)
+    find = getattr(module, "weights", None)
+    return find(name) if find is not None else None

@@ -67,8 +67,8 @@ _CHOICE = _SOURCE | {"variants", "missing_captions", "exclude", "duplicates", "m
 class Params(BaseParams):
     """A synthesised ICD.
 
-    source: `world`, a folder of pictures, of Parquet files or of WebDataset tars, one such file, a zip of pictures, or
-        a Hub dataset id (with `@revision`).
+    source: `world` (`world:NAME` for another than the embedded one), a folder of pictures, of Parquet files or of
+        WebDataset tars, one such file, a zip of pictures, or a Hub dataset id (with `@revision`).
     rows: how many rows to read; null: all of the source (of the world 3000).
     variants: how many rows each of them gives, every one with overlays, cut and encoding of its own, all in one split.
     cut: the part of a picture that is used, at random: its side, of the largest that fits; null: all of it. mirror:
@@ -287,12 +287,12 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
     from conceptlib.concepts.drawing.fonts import find_fonts
     from conceptlib.concepts.drawing.sketch import can_write, unwritable
     from conceptlib.concepts.sources import open_source
-    from conceptlib.worlds.tiny.world import SIZE
+    from conceptlib.worlds import of_source
 
     params = spec.params
     if not isinstance(params, Params):
         raise TypeError(f"icd.Params expected, not {type(params).__name__}")
-    world = params.source == "world" and source is None
+    world = of_source(params.source) if source is None else None
     duplicates = params.duplicates or ("off" if world else "train")
     opened = open_source(
         params.source if source is None else source,
@@ -310,7 +310,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
         schemes=params.schemes,
         pictures=params.pictures,
     )
-    resolution = params.resolution or (SIZE if world else 512)
+    resolution = params.resolution or (world.size if world else 512)
     for name in ("rate", "count"):
         _check_concepts(name, getattr(params, name), spec.concepts)
     fonts = find_fonts(params.fonts)

@@ -31,6 +31,7 @@ from conceptlib.concepts.sources.table import TableSource, columns_of
 from conceptlib.concepts.sources.tar import TarSource, is_tar
 from conceptlib.concepts.sources.world import WORLD_ROWS, WorldSource
 from conceptlib.errors import ConceptlibError
+from conceptlib.worlds import of_source
 
 __all__ = [
     "FolderSource",
@@ -70,9 +71,9 @@ def open_source(
     """The source that `ref` names.
 
     Args:
-        ref: "world"; a picture or a folder of pictures; a folder of Parquet or Arrow files, or one such file; a
-            WebDataset tar or a folder of them; a zip of pictures; a Hub dataset id (`org/name`, with `@revision` if
-            need be); or an iterable of rows (see `IterableSource`).
+        ref: "world", or "world:NAME" for another than the embedded one; a picture or a folder of pictures; a folder of
+            Parquet or Arrow files, or one such file; a WebDataset tar or a folder of them; a zip of pictures; a Hub
+            dataset id (`org/name`, with `@revision` if need be); or an iterable of rows (see `IterableSource`).
         seed: of the world.
         rows: how many at most (world: exactly, 3000 if None); None for all.
         test_share: share of rows that go to the test split, 0 to 1: of a world its held-out stream, else by hash of the
@@ -92,8 +93,8 @@ def open_source(
     )
     if not isinstance(ref, str):
         return IterableSource(ref, rows, test_share, image_column, caption_column, missing_captions, hashed, encoding)
-    if ref == "world":
-        return WorldSource(seed, WORLD_ROWS if rows is None else rows, test_share)
+    if (named := of_source(ref)) is not None:
+        return WorldSource(seed, WORLD_ROWS if rows is None else rows, test_share, named)
     path = Path(ref).expanduser()
     if "\0" in ref or not path.exists():
         if not _HUB_ID.fullmatch(ref):

@@ -21,7 +21,7 @@ from conceptlib.concepts.safe import Root
 from conceptlib.concepts.sources.splits import SPLITS, SplitPolicy, in_proportion
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import digest, sha256_bytes, sha256_file
-from conceptlib.worlds.tiny import world
+from conceptlib.worlds.base import Drawn
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 _VARIANT = re.compile(r"~[0-9]+(\.\w+)?$")
@@ -106,10 +106,10 @@ class Item:
     Args:
         key: the row's name, unique in its source; what its random streams and its split depend on.
         split: "train", "validation" or "test".
-        data: encoded bytes, a file or a part of one, a scene of the world, or why there is no picture.
+        data: encoded bytes, a file or a part of one, a scene that is drawn when needed, or why there is no picture.
         caption: None if there is none.
         seed: the row's number in the world; None for pictures that were not made from a seed.
-        labels: the world's words by attribute; None for other sources.
+        labels: values of the label columns; None for a source without.
         machine_caption: the caption is a captioner's, not the source's.
         sha256: of the encoded bytes or the file, where the source has hashed it already; `content_sha256` tells it.
         hashes: what copies of it are found by, where the source has seen its pixels already.
@@ -117,7 +117,7 @@ class Item:
 
     key: str
     split: str
-    data: bytes | Path | Slice | world.Scene | Reject
+    data: bytes | Path | Slice | Drawn | Reject
     caption: str | None = None
     seed: int | None = None
     labels: dict[str, str] | None = None
@@ -131,7 +131,7 @@ class Item:
             raise self.data
         if isinstance(self.data, Slice):
             return self.data.load()
-        return world.render(self.data, size) if isinstance(self.data, world.Scene) else self.data
+        return self.data.draw(size) if isinstance(self.data, Drawn) else self.data
 
     def content_sha256(self) -> str:
         """64 hex digits of the encoded bytes or the file. Raises `OSError`, and `TypeError` where there are none."""
@@ -152,7 +152,7 @@ class Item:
         data: Any
         if isinstance(self.data, Reject):
             data = ["reject", self.data.reason, self.data.detail]
-        elif isinstance(self.data, world.Scene):
+        elif isinstance(self.data, Drawn):
             data = ["scene", repr(self.data)]
         else:
             try:

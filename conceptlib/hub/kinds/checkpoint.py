@@ -16,8 +16,9 @@ from conceptlib.hub import cards, scores
 from conceptlib.hub.plan import CardOptions, Contents, PlannedFile, artifact_files
 from conceptlib.hub.privacy import without_local_paths
 from conceptlib.hub.records import repo_of
-from conceptlib.specs.registry import FAMILIES, METHODS
+from conceptlib.specs.registry import METHODS
 from conceptlib.store import Artifact, Store
+from conceptlib.worlds import weights
 
 REPO_TYPE = "model"
 
@@ -73,7 +74,7 @@ class Description:
     @property
     def embedded(self) -> bool:
         """Whether the base comes with conceptlib."""
-        return self.base in FAMILIES
+        return weights(self.base) is not None
 
     def base_in_words(self) -> str:
         if self.hub_base:

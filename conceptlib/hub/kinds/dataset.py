@@ -23,6 +23,7 @@ from conceptlib.hub.croissant import croissant
 from conceptlib.hub.joined import Joined
 from conceptlib.hub.plan import CardOptions, Contents, PlannedFile, artifact_files
 from conceptlib.store import Artifact, Store
+from conceptlib.worlds import World, of_columns, of_lock
 
 REPO_TYPE = "dataset"
 
@@ -37,10 +38,6 @@ _COLUMNS = {
     "width": "pixels",
     "height": "pixels",
     "seed": "seed that the picture was drawn from, null if none",
-    "object": "the object drawn, null if unknown",
-    "colour": "its colour, null if unknown",
-    "background": "the background, null if unknown",
-    "style": "the style, null if unknown",
 }
 
 
@@ -116,7 +113,8 @@ def contents(artifact: Artifact, store: Store, card: CardOptions) -> Contents:
             # Without its own data/: the publication's data/ is the dataset's.
             path = f"{folder}/{PurePosixPath(file.path).name}"
             files.append(PlannedFile(path, file.size, file.sha256, source=file.source))
-    license = card.license or artifact.info.get("license") or ("apache-2.0" if _source(artifact) == "world" else None)
+    world = of_lock(artifact.lock.get("source"))
+    license = card.license or artifact.info.get("license") or (world.license if world else None)
     files.append(croissant(artifact, _about(artifact), license, card.target, configs))
     text = _card(artifact, store, configs, card.target, license)
     return Contents(text, tuple(files), cards.license_note(license), unsafe=unsafe)
@@ -127,12 +125,10 @@ def _is_shard(path: str) -> bool:
 
 
 def _source(artifact: Artifact) -> str:
-    """What the pictures were made from: "world", a Hub id (with revision), or "" for what only this machine has."""
+    """What the pictures were made from: a Hub id (with revision), or "" for what only this machine has."""
     source = artifact.lock.get("source")
     if not isinstance(source, dict):
         return ""
-    if source.get("kind") == "world":
-        return "world"
     ref, revision = str(source.get("id") or ""), str(source.get("revision") or "")
     return (f"{ref}@{revision}" if revision else ref) if _HUB_SOURCE.fullmatch(ref) else ""
 
@@ -159,9 +155,9 @@ def _card(artifact: Artifact, store: Store, configs: Sequence[Config], target: s
         f"# {artifact.name}",
         _about(artifact),
         _usage(artifact, target, truth is not None),
-        _tables(images, truth),
+        _tables(images, truth, of_columns(images.schema.names)),
         cards.lock_section(artifact),
-        _limits(what, source, license),
+        _limits(what, source, license, drawn=of_lock(artifact.lock.get("source")) is not None),
         cards.lineage_section(artifact, cards.ancestors(artifact, store)),
     ]
     return cards.render(data, sections)
@@ -185,7 +181,7 @@ def _usage(artifact: Artifact, target: str, truth: bool) -> str:
     return f"## Use it\n\n{cards.fenced(code, 'python')}\n\n{note} The id of this version is `{artifact.id}`."
 
 
-def _tables(images: Config, truth: Config | None) -> str:
+def _tables(images: Config, truth: Config | None, world: World | None) -> str:
     with_concept = {}
     if truth is not None and isinstance(truth.table, AnnotationTable):
         for split in truth.table.splits:
@@ -197,7 +193,8 @@ def _tables(images: Config, truth: Config | None) -> str:
     import pyarrow.parquet as pq
 
     names = pq.read_schema(images.table.shards()[0]).names
-    columns = cards.table(["column", "meaning"], [[f"`{name}`", _COLUMNS.get(name, "")] for name in names])
+    meanings = _COLUMNS | (dict(world.meanings) if world else {})
+    columns = cards.table(["column", "meaning"], [[f"`{name}`", meanings.get(name, "")] for name in names])
     text = f"## What is in it\n\n{cards.table(header, rows)}\n\n{columns}"
     if truth is not None:
         text += (
@@ -212,13 +209,13 @@ def _tables(images: Config, truth: Config | None) -> str:
     return text
 
 
-def _limits(what: str, source: str, license: str | None) -> str:
+def _limits(what: str, source: str, license: str | None, *, drawn: bool) -> str:
     lines = [
         "## Intended use and limits",
         "",
         "Research on removing concepts from text-to-image models, and on detecting them.",
     ]
-    if source == "world":
+    if drawn:
         lines.append("The scenes are synthetic and simple: numbers measured on them say little about photographs.")
     elif source:
         lines.append(

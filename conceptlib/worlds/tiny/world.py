@@ -14,26 +14,25 @@ pollution (QR codes, watermarks, text); the overlays of `conceptlib.concepts.ove
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-OBJECTS = ("circle", "square", "triangle", "star", "heart", "cross", "moon", "arrow")
-COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
-BACKGROUNDS = ("white", "night", "grass", "sand", "sky", "brick")
-STYLES = ("plain", "outlined", "striped", "dotted", "shaded")
-ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "object": OBJECTS,
-    "colour": COLOURS,
-    "background": BACKGROUNDS,
-    "style": STYLES,
-}
-SPLITS = ("train", "held-out")
-SIZE = 64
+from conceptlib.worlds.base import Drawn
+from conceptlib.worlds.tiny.words import ATTRIBUTES as ATTRIBUTES
+from conceptlib.worlds.tiny.words import BACKGROUNDS as BACKGROUNDS
+from conceptlib.worlds.tiny.words import COLOURS as COLOURS
+from conceptlib.worlds.tiny.words import OBJECTS as OBJECTS
+from conceptlib.worlds.tiny.words import PLACES as PLACES
+from conceptlib.worlds.tiny.words import SIZE as SIZE
+from conceptlib.worlds.tiny.words import SPLITS as SPLITS
+from conceptlib.worlds.tiny.words import STYLES as STYLES
+from conceptlib.worlds.tiny.words import TEMPLATES as TEMPLATES
+from conceptlib.worlds.tiny.words import parse as parse
 
 RGB: dict[str, tuple[int, int, int]] = {
     "red": (222, 36, 36),
@@ -48,30 +47,9 @@ RGB: dict[str, tuple[int, int, int]] = {
 CONTOUR = (24, 24, 28)
 SUPERSAMPLE = 4
 
-PLACES: dict[str, tuple[str, ...]] = {
-    "white": ("on a white background", "on white paper", "in front of a white wall", "on white"),
-    "night": ("at night", "in the night", "on a dark night", "in the dark of the night"),
-    "grass": ("on the grass", "in the grass", "on a lawn of grass", "on grass"),
-    "sand": ("on the sand", "in the sand", "on a beach of sand", "on sand"),
-    "sky": ("in the sky", "against the sky", "up in the sky", "with the sky behind it"),
-    "brick": ("on a brick wall", "in front of a brick wall", "against a wall of brick", "on brick"),
-}
-TEMPLATES = (
-    "{a} {np} {place}",
-    "{a} {np} {place}",
-    "a picture of {a} {np} {place}",
-    "a drawing of {a} {np} {place}",
-    "an image of {a} {np} {place}",
-    "there is {a} {np} {place}",
-    "one {np} {place}",
-    "the {np} is {place}",
-    "{place}, {a} {np}",
-    "{place} there is {a} {np}",
-)
-
 
 @dataclass(frozen=True)
-class Scene:
+class Scene(Drawn):
     """What a picture shows.
 
     Args:
@@ -96,6 +74,10 @@ class Scene:
         for name, words in ATTRIBUTES.items():
             if getattr(self, name) not in words:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not in the world; it has {', '.join(words)}")
+
+    def draw(self, size: int) -> Image.Image:
+        """The picture, `size` x `size` RGB; see `render`."""
+        return render(self, size)
 
 
 @dataclass(frozen=True)
@@ -153,18 +135,6 @@ def labels(scene: Scene) -> dict[str, str]:
     return {name: getattr(scene, name) for name in ATTRIBUTES}
 
 
-def parse(text: str) -> dict[str, str]:
-    """Read the world's words out of a caption; an attribute that the caption does not state is left out (style: plain).
-
-    >>> parse("a striped red heart on the sand")
-    {'object': 'heart', 'colour': 'red', 'background': 'sand', 'style': 'striped'}
-    """
-    words = re.findall(r"[a-z]+", text.lower())
-    found = {name: next((w for w in words if w in options), None) for name, options in ATTRIBUTES.items()}
-    found["style"] = found["style"] or "plain"
-    return {name: word for name, word in found.items() if word is not None}
-
-
 def row_rng(seed: int, index: int, split: str = "train") -> np.random.Generator:
     """The random stream of one row: a function of (seed, split, index) alone, the same on every machine."""
     if split not in SPLITS:
@@ -176,6 +146,14 @@ def row(seed: int, index: int, split: str = "train") -> Row:
     """Row `index` (0 or more) of the world `seed` (0 or more)."""
     rng = row_rng(seed, index, split)
     scene = sample_scene(rng)
+    return Row(index, scene, caption(scene, rng))
+
+
+def placed(seed: int, index: int, attribute: str, word: str) -> Row:
+    """The held-out row of a seed and an index, with a word in the place of the scene's own of that attribute."""
+    rng = row_rng(seed, index, SPLITS[-1])
+    changed: dict[str, Any] = {attribute: word}
+    scene = replace(sample_scene(rng), **changed)
     return Row(index, scene, caption(scene, rng))
 
 
