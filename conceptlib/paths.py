@@ -1,12 +1,25 @@
-"""Where conceptlib finds its own specs and the user's."""
+"""Where conceptlib keeps its things, and finds its own specs and the user's."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from conceptlib.store.home import home
+ENVIRONMENT_VARIABLE = "CONCEPTLIB_HOME"
 
-__all__ = ["builtin", "home"]
+
+def home() -> Path:
+    """The absolute root folder of the user's store: ``$CONCEPTLIB_HOME``, else the platform's data folder. It is not
+    created here: looking must not write.
+
+    An empty ``CONCEPTLIB_HOME`` counts as unset; ``~`` is expanded.
+    """
+    chosen = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("conceptlib", appauthor=False)).absolute()
 
 
 def builtin() -> Path:

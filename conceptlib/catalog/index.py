@@ -27,9 +27,10 @@ from filelock import FileLock, Timeout
 from conceptlib.catalog import schema
 from conceptlib.catalog.look import Look, look
 from conceptlib.errors import ConceptlibError
+from conceptlib.paths import home
 from conceptlib.progress import Progress
+from conceptlib.sealed import NO_BAR, SEALED
 from conceptlib.store.files import fsync
-from conceptlib.store.home import home
 from conceptlib.store.layout import Layout
 
 if TYPE_CHECKING:
@@ -40,18 +41,6 @@ PATIENCE = 30.0
 """Seconds to wait for another process that has the catalog locked."""
 
 _BATCH = 500  # artifacts an insert: bounds the memory, not the speed
-
-# SQL from the user sees the catalog and nothing else: no files, no extensions, no variables of this process.
-SEALED: dict[str, str] = {
-    "enable_external_access": "false",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "python_enable_replacements": "false",
-    "lock_configuration": "true",
-}
-
-# After two seconds DuckDB draws a bar on stdout, where it takes the process for an interactive one.
-NO_BAR = "SET enable_progress_bar = false"
 
 # Within a process DuckDB hands out one shared instance a path, which would outlive the file's replacement.
 _one_reader = threading.RLock()

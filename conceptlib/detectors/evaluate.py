@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
-from conceptlib.detectors.annotate import decoded, pictures_of
+from conceptlib.detectors.annotate import pictures_of
 from conceptlib.detectors.base import (
     LOWEST_SCORE,
     OBJECT,
@@ -23,6 +23,7 @@ from conceptlib.detectors.base import (
     locates,
     reads,
 )
+from conceptlib.detectors.batches import decoded
 from conceptlib.detectors.coco import Quality, measure
 from conceptlib.detectors.drawn import Opacities
 from conceptlib.detectors.failures import FAILURES, alarms_in, failures_in

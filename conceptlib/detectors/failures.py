@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from conceptlib.concepts.tables import ImageTable
-from conceptlib.detectors.annotate import decoded
 from conceptlib.detectors.base import Detector, locates
+from conceptlib.detectors.batches import decoded
 from conceptlib.detectors.calibrate import pairs
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry import Detections

@@ -10,6 +10,7 @@ from typing import Any
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.base import Detector, detector_lock
+from conceptlib.detectors.batches import annotate_shard
 from conceptlib.detectors.load import load_detector
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import Artifact, Store
@@ -78,8 +79,6 @@ class ShardWork:
 
     def __call__(self, task: ShardTask) -> int:
         """Annotate a shard, unless an earlier try did; returns the number of its rows."""
-        from conceptlib.detectors.annotate import annotate_shard
-
         if task.target.exists():
             return task.count()
         if self._loaded is None:

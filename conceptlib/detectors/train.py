@@ -13,7 +13,7 @@ import numpy as np
 
 from conceptlib.concepts.sources.base import original
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
-from conceptlib.detectors.annotate import detect_rows, pictures_of
+from conceptlib.detectors.annotate import pictures_of
 from conceptlib.detectors.base import (
     LOWEST_SCORE,
     Detector,
@@ -22,6 +22,7 @@ from conceptlib.detectors.base import (
     training_lock,
     weights_folder,
 )
+from conceptlib.detectors.batches import detect_rows
 from conceptlib.detectors.calibrate import Calibration, calibrate
 from conceptlib.detectors.evaluate import score, scores_of, truth_for
 from conceptlib.detectors.load import open_weights

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from conceptlib.detectors.annotate import batches
+from conceptlib.detectors.batches import batches
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.features import BATCH, pretrained_folder
 from conceptlib.evaluators.stats import Estimate, mean, wilson

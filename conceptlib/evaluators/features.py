@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from conceptlib.detectors.annotate import batches
+from conceptlib.detectors.batches import batches
 from conceptlib.errors import ConceptlibError
 
 WORLD = "tiny"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from conceptlib.detectors.annotate import batches
+from conceptlib.detectors.batches import batches
 from conceptlib.evaluators.clip import Clip
 from conceptlib.evaluators.features import BATCH, world_pixels
 from conceptlib.evaluators.probes import Probe

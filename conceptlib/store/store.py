@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.paths import home
 from conceptlib.progress import Progress
 from conceptlib.store.artifact import Artifact
 from conceptlib.store.draft import Draft
 from conceptlib.store.gc import GcReport, collect
-from conceptlib.store.home import home
 from conceptlib.store.journal import Journal
 from conceptlib.store.layout import Layout
 from conceptlib.store.names import KINDS, PRECEDENCE, check_kind, check_name, check_tag, split_ref

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from conceptlib.concepts.prompts.columns import CATEGORIES, COLUMNS, PUBLISHED, SHORT, column_of
 from conceptlib.concepts.tables import HasPath, ShardWriter, Table, shard_name, with_features
 from conceptlib.errors import ConceptlibError
+from conceptlib.sealed import NO_BAR, SEALED
 from conceptlib.store import Artifact
 from conceptlib.store.hashing import canonical_json
 
@@ -118,8 +119,6 @@ def sealed(paths: Sequence[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
     category (`sexual`, `self_harm`, ...); `case_number`, the row's number in the shard, counted from 0.
     """
     import duckdb
-
-    from conceptlib.catalog.index import NO_BAR, SEALED
 
     def quoted(text: str) -> str:
         return "'" + text.replace("'", "''") + "'"

@@ -8,7 +8,7 @@ from typing import Any
 from conceptlib.concepts.prompts.columns import CATEGORIES, PUBLISHED
 from conceptlib.concepts.prompts.redact import redacted
 from conceptlib.concepts.prompts.table import PromptTable, count
-from conceptlib.concepts.show import Options, Page, Section
+from conceptlib.concepts.show._page import Options, Page, Section
 from conceptlib.store import Artifact
 
 EXAMPLES = 5

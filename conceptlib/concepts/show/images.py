@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptlib.concepts.rows import Rows
-from conceptlib.concepts.show import Options, Page, Section, head
+from conceptlib.concepts.show._page import Options, Page, Section, head
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.errors import ConceptlibError, UsageError
 from conceptlib.geometry import Detections

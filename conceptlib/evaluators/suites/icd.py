@@ -243,7 +243,7 @@ def _caption_scores(
     job: Job, held: HeldOut, drawn: Sequence[Drawn], correct: dict[str, np.ndarray], skipped: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Caption accuracy of each subject; the verdicts go into `correct`."""
-    from conceptlib.detectors.annotate import batches
+    from conceptlib.detectors.batches import batches
     from conceptlib.evaluators.caption import ATTRIBUTES, caption_accuracy, right, stated
     from conceptlib.evaluators.features import BATCH, world_pixels
     from conceptlib.worlds.tiny.classifier import predict
