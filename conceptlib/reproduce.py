@@ -241,6 +241,8 @@ class _Maker:
             overrides = [f"source={json.dumps(str(pinned['id']) + '@' + str(pinned['revision']))}"]
         elif pinned.get("kind") not in (None, "world"):
             overrides = [f"source={json.dumps(str(self.source))}"]
+        if (excluded := self._parent(was, "detector")) and was.lock["spec"]["params"].get("exclude") != excluded.name:
+            overrides.append(f"exclude={json.dumps(excluded.ref)}")
         return build(self._spec(was, was.lock["spec"]), overrides=overrides, **self._common())
 
     def _annotations(self, was: Artifact) -> Artifact:

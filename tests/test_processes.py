@@ -32,6 +32,17 @@ print(data.info["rows"], check(data, workers=2).pictures, len(prerender(Path("dr
 """
 """Every library call that starts processes with workers of ours."""
 
+LEAST = """
+import sys
+print("once", file=sys.stderr)
+from conceptlib.processes import Workers
+from tests.support.processes import tell
+
+with Workers(tell, 2) as workers:
+    print([future.result()[0] for future in [workers.submit("a"), workers.submit("b")]])
+"""
+"""What they start them with: in the other forms of a script it is that which could differ."""
+
 
 def as_file(code: str, folder: Path) -> tuple[list[str], str | None]:
     (folder / "script.py").write_text(code, encoding="utf-8")
@@ -48,15 +59,29 @@ def in_a_daemonic_process(code: str, folder: Path) -> tuple[list[str], str | Non
     return ["-c", f"import multiprocessing as m\np = m.get_context('fork').{start}\np.start()\np.join()\n"], None
 
 
-@pytest.mark.parametrize("form", [as_file, as_standard_input, in_a_daemonic_process])
+@pytest.mark.parametrize(
+    ("form", "code", "said"),
+    [
+        (as_file, STARTERS, "{'train': 16, 'test': 4} 20 4"),
+        (as_standard_input, LEAST, "['A', 'B']"),
+        (in_a_daemonic_process, LEAST, "['A', 'B']"),
+    ],
+)
 def test_a_script_needs_no_main_guard(
-    form: Callable[[str, Path], tuple[list[str], str | None]], tmp_path: Path
+    form: Callable[[str, Path], tuple[list[str], str | None]], code: str, said: str, tmp_path: Path
 ) -> None:
-    arguments, given = form(STARTERS, tmp_path)
-    done = subprocess.run([sys.executable, *arguments], input=given, capture_output=True, text=True, timeout=120)
+    arguments, given = form(code, tmp_path)
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, env=environment())
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "{'train': 16, 'test': 4} 20 4\n"
+    assert done.stdout == f"{said}\n"
     assert done.stderr.count("once") == 1, "a worker ran the script"
+
+
+def environment() -> dict[str, str]:
+    """Where the modules of the tests are found, too."""
+    root = str(Path(__file__).parent.parent)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
 
 
 def test_answers_come_from_other_processes_and_what_they_print_does_no_harm(capfd: pytest.CaptureFixture[str]) -> None:
@@ -130,9 +155,7 @@ workers = Workers(partial(sleep, Path(sys.argv[1])), 2)
 for future in [workers.submit(0.2) for _ in range(1000)]:
     future.result()
 """
-    root = Path(__file__).parent.parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment) as parent:
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment()) as parent:
         pids = wait_for(lambda: pids_in(tmp_path, 2))
         parent.send_signal(number)
     wait_for(lambda: not any(map(alive, pids)))

@@ -105,7 +105,8 @@ def build(
     lock |= BUILDERS.version_lock(spec.builder)
     if isinstance(job, Job) and job.duplicates != "off":
         lock["copies"] = COPIES
-    with store.draft("dataset", spec.name, lock=lock, parents={}) as draft:
+    parents = job.parents if isinstance(job, Job) else {}
+    with store.draft("dataset", spec.name, lock=lock, parents=parents) as draft:
         if isinstance(job, RowsJob):
             return draft.done or job.fill(draft, progress)
         artifact = draft.done or _Build(draft, job, spec, store, workers, engine, progress).run()

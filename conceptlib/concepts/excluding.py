@@ -34,7 +34,7 @@ class Exclude:
         ref: of the detector; of a trained one its artifact's id. home: the store's folder.
         concepts: those that count.
         side: pixels of the longer side that pictures are brought to.
-        lock: what decides its answers.
+        lock: what decides its answers. trained: the id of the detector's artifact, of a trained one.
     """
 
     ref: str
@@ -42,6 +42,7 @@ class Exclude:
     concepts: tuple[str, ...]
     side: int
     lock: Any
+    trained: str = ""
 
     def __call__(self, image: Image.Image) -> list[str]:
         """The concepts found in an RGB picture of any size."""
@@ -70,7 +71,9 @@ def exclude_by(ref: str, concepts: Sequence[str], resolution: int, store: Store 
             hint=f"a detector of {' or '.join(concepts)}; `conceptlib detectors ls` lists them",
         )
     lock = {"detector": detector_lock(detector), "threshold": detector.threshold, "concepts": list(wanted)}
-    return Exclude(detector.artifact or ref, store.root, wanted, max(LEAST_SIDE, 2 * resolution), lock)
+    return Exclude(
+        detector.artifact or ref, store.root, wanted, max(LEAST_SIDE, 2 * resolution), lock, detector.artifact
+    )
 
 
 @functools.lru_cache(maxsize=2)

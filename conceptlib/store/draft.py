@@ -25,7 +25,7 @@ from conceptlib.store.journal import FOUND, MADE, Journal
 from conceptlib.store.jsonfile import check_depth, read_json
 from conceptlib.store.layout import Layout
 from conceptlib.store.manifest import MANIFEST, FileEntry, Manifest, environment
-from conceptlib.store.names import check_path
+from conceptlib.store.names import check_new, check_path, folder_of
 
 logger = logging.getLogger(__name__)
 PATIENCE = 1.0
@@ -93,6 +93,7 @@ class Draft:
             self._started = time.monotonic()
             self.done = self._layout.find_key(self.key)
             if self.done is None:
+                check_new(self.kind, self.name, folder_of(self.name), self._layout.names(self.kind))
                 self._resume()
                 self._look_for_parents()
                 self._open = True

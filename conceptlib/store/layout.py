@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import uuid
 from dataclasses import dataclass
@@ -88,6 +89,13 @@ class Layout:
         if not _ID.fullmatch(artifact_id):
             raise ConceptlibError(f"not an artifact's id: {artifact_id[:40]!r}", hint="16 hex digits")
         return self.artifacts / check_kind(kind) / folder_of(name) / artifact_id
+
+    def names(self, kind: str) -> list[str]:
+        """The folders of the names that artifacts of a kind have, or had."""
+        try:
+            return os.listdir(self.artifacts / check_kind(kind))
+        except OSError:
+            return []
 
     def open(self, folder: Path) -> Artifact | None:
         """The artifact in ``folder``; None, with a line in the log, when its manifest is missing or cannot be read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from conceptlib.errors import ConceptlibError
@@ -32,6 +33,10 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _HEX = re.compile(r"[0-9a-fA-F]{1,16}")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LONGEST = 200  # most filesystems allow 255 bytes; the rest is for suffixes
+# What Windows keeps for devices, whatever ends the name.
+_DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+)
 _SEPARATOR = "+"  # not allowed inside a name, so that two names never share a folder
 
 
@@ -65,6 +70,31 @@ def folder_of(name: str) -> str:
 def name_of(folder: str) -> str:
     """The inverse of ``folder_of``."""
     return folder.replace(_SEPARATOR, "/")
+
+
+def check_new(what: str, name: str, file: str, there: Iterable[str]) -> None:
+    """Refuse a new name whose file some file system cannot hold beside those that are there: those of macOS and Windows
+    take `A` and `a` for one, Windows keeps `con` and the like for devices and drops a dot at the end. What is there
+    already keeps working.
+
+    Args:
+        what: for the message (`dataset`, `tag`). file: what the name is called on the disk. there: the files beside it.
+
+    Raises:
+        ConceptlibError: it is such a name.
+    """
+    there = set(there)
+    if file in there:
+        return
+    folded = file.casefold()
+    if other := next((one for one in sorted(there) if one.casefold() == folded), None):
+        known = name_of(other.removesuffix(".json") if what == "tag" else other)
+        raise ConceptlibError(
+            f"the {what} {name!r} would differ from {known!r} in nothing but capitals",
+            hint=f"file systems that ignore them cannot hold both: use {known!r}, or another name",
+        )
+    if folded.partition(".")[0] in _DEVICES or file.endswith("."):
+        raise ConceptlibError(f"Windows has no file called {file!r}", hint=f"choose another name for the {what}")
 
 
 def check_path(path: str) -> str:

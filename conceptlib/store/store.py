@@ -62,7 +62,8 @@ class Store:
 
         Raises:
             ConceptlibError: an unknown kind, a bad name or parent (also one that was removed), a lock that is no JSON
-                or holds something like a token.
+                or holds something like a token. When the draft is opened: the name is new, and some file system cannot
+                hold it beside those that are there (``names.check_new``).
         """
         ids = {role: parent.id if isinstance(parent, Artifact) else parent for role, parent in (parents or {}).items()}
         for role, parent in ids.items():

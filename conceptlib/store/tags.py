@@ -23,7 +23,7 @@ from conceptlib.store import files
 from conceptlib.store.journal import TAGGED, Journal
 from conceptlib.store.jsonfile import read_json
 from conceptlib.store.layout import Layout
-from conceptlib.store.names import KINDS, folder_of, name_of
+from conceptlib.store.names import KINDS, check_new, folder_of, name_of
 
 ID = re.compile(r"[0-9a-f]{16}")
 
@@ -122,10 +122,12 @@ def set_tag(layout: Layout, artifact: Artifact, tag: str, *, force: bool = False
     """Let a tag of the artifact's kind and name mean it. To set it again changes nothing.
 
     Raises:
-        ConceptlibError: no name for a tag, or it means another artifact and ``force`` is not given.
+        ConceptlibError: no name for a tag, one that some file system cannot hold beside those that are there
+            (``names.check_new``), or it means another artifact and ``force`` is not given.
     """
-    layout.tag_file(artifact.kind, artifact.name, tag)  # refuses bad names before a lock is made
+    path = layout.tag_file(artifact.kind, artifact.name, tag)  # refuses bad names before a lock is made
     with _locked(layout):
+        check_new("tag", tag, path.name, _names(path.parent))
         known = read_tag(layout, artifact.kind, artifact.name, tag)
         if known.id == artifact.id:
             return known

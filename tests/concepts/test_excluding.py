@@ -11,10 +11,14 @@ import pytest
 import segno
 from PIL import Image
 
+from conceptlib import catalog
 from conceptlib.concepts import excluding
 from conceptlib.concepts.build import build
+from conceptlib.detectors.train import train_detector
 from conceptlib.errors import ConceptlibError, NotFound
+from conceptlib.reproduce import reproduce
 from conceptlib.store import Artifact, Store
+from tests.support.modules import install_module
 
 
 @pytest.fixture
@@ -61,6 +65,66 @@ def test_variants_of_such_a_picture_are_looked_at_once(folder: Path, monkeypatch
 def test_the_same_by_workers(folder: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "other")
     assert make(folder, workers=2, store=store).id == make(folder).id
+
+
+BRIGHT = """
+import numpy as np
+
+from conceptlib.geometry import Detections
+from conceptlib.specs.params import Params
+
+
+def needs_training(params):
+    return True
+
+
+def train(spec, data, folder, *, device=None, progress=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "level.txt").write_text("1")
+    return {}
+
+
+def set_threshold(folder, threshold):
+    pass
+
+
+def load(spec, *, weights=None, device=None):
+    return Bright(spec)
+
+
+class Bright:
+    labels, threshold, artifact = ("qr-code",), 0.5, ""
+
+    def __init__(self, spec):
+        self.name = spec.name
+
+    def lock(self):
+        return {"adapter": "bright"}
+
+    def detect(self, images, *, min_score=None):
+        box = Detections(np.array([[0, 0, 2, 2]], np.float32), np.ones(1), ("qr-code",))
+        return [box if (image == 255).all(-1).mean() > 0.1 else Detections.empty() for image in images]
+"""
+"""An adapter that is trained, and takes what is white in a tenth for a code."""
+
+
+def test_a_trained_detector_is_a_parent(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it is not removed, and is made again first by `reproduce`. Elsewhere nothing has changed."""
+    install_module(monkeypatch, tmp_path / "modules", "conceptlib.detectors.adapters", "bright", BRIGHT)
+    Path("detectors").mkdir()
+    Path("detectors/bright.yaml").write_text("kind: detector\nname: bright\nadapter: bright\n")
+    detector = train_detector("bright", build("icd-qr", overrides=["rows=10"], workers=1))
+    for given in ("bright", detector.id):
+        made = make(folder, f"exclude={given}")
+        assert made.parents == {"detector": detector.id} and made.info["rejects"] == {"has-concept": 2}
+    assert detector.id in {one.id for one in catalog.show(made).ancestors}
+    with pytest.raises(ConceptlibError, match="icd-qr"):
+        Store().rm(detector)
+    planned = reproduce(made, source=str(folder), dry_run=True)
+    assert [step.was.kind for step in planned.steps][-2:] == ["detector", "dataset"]
+    again = reproduce(made, source=str(folder), into=tmp_path / "again")
+    assert again.same, [step.why for step in again.steps]
+    assert make(folder).parents == {} == make(folder, "exclude=null").parents
 
 
 def test_a_detector_of_something_else_is_refused(folder: Path) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.store import names, secrets
+from conceptlib.store import Artifact, Store, names, secrets
 
 parts = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}", fullmatch=True)
 good = st.lists(parts, min_size=1, max_size=4).map("/".join)
@@ -44,6 +46,54 @@ def test_folders_stand_for_one_name_each(a: str, b: str) -> None:
 def test_names_that_would_leave_the_store_are_refused(name: str) -> None:
     with pytest.raises(ConceptlibError, match="not a name"):
         names.folder_of(name)
+
+
+@pytest.mark.parametrize("old", ["V1", "a.b", "Parts/x", "con", "aux.x", "x.", "com1"])
+@pytest.mark.parametrize("way", ["name", "tag"])
+def test_what_exists_keeps_its_name_and_nothing_new_collides_with_it(store: Store, old: str, way: str) -> None:
+    """On file systems that take `A` for `a`, and on Windows, which has no file `con`."""
+    if way == "tag" and "/" in old:
+        old = old.replace("/", "-")
+    odd = old in ("con", "aux.x", "com1") or (way == "name" and old.endswith("."))
+
+    def use(word: str, content: str) -> object:
+        if way == "tag":
+            return store.tag(put(store, "icd-qr", content), word, force=True)
+        return put(store, word, content)
+
+    with pytest.MonkeyPatch.context() as earlier:  # a release that knew no such rule
+        earlier.setattr(names, "_DEVICES", frozenset())
+        if odd and old.endswith("."):
+            (store.layout.artifacts / "dataset" / old).mkdir(parents=True)
+        use(old, "1")
+    use(old, "2")
+    for new in {old.swapcase(), old.title()} - {old}:
+        with pytest.raises(ConceptlibError, match=f"'{re.escape(old)}' in nothing but capitals") as caught:
+            use(new, "3")
+        assert repr(old) in caught.value.hint
+    if way == "name" and not odd:
+        put(store, old.swapcase(), "1", kind="images")  # another kind lies in another folder
+        assert len(store.list("dataset")) == 2
+
+
+@pytest.mark.parametrize("name", ["con", "CON", "nul.v2", "Lpt9", "x."])
+def test_names_that_windows_cannot_hold_are_refused_before_any_work(store: Store, name: str) -> None:
+    with pytest.raises(ConceptlibError, match="Windows has no file"):
+        put(store, name, "1")
+    assert not store.layout.drafts.exists()
+    made = put(store, "icd-qr/con", "1")  # the folder is called icd-qr+con
+    if name != "x.":  # its file is called x..json
+        with pytest.raises(ConceptlibError, match="Windows has no file"):
+            store.tag(made, name)
+    assert not store.tags()
+
+
+def put(store: Store, name: str, content: str, kind: str = "dataset") -> Artifact:
+    with store.draft(kind, name, lock={"content": content}) as draft:
+        if draft.done:
+            return draft.done
+        (draft.path / "x").write_text(content)
+        return draft.commit()
 
 
 def test_every_kind_says_what_makes_it() -> None:

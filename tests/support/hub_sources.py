@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def told(ref: str, **options: Any) -> Any:
 
 
 def main(folder: str) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     private = Path(folder) / "private.png"
     one = [{"bytes": picture("red"), "path": "red.png"}]
     named = [
@@ -88,7 +90,13 @@ def main(folder: str) -> None:
     put("org/folder", {"a.png": picture("green"), "metadata.jsonl": b'{"file_name": "a.png", "text": "green"}\n'})
     away = "hf://datasets/org/splits/data/train-00000-of-00001.parquet"
     put("org/away", {"README.md": f'---\nconfigs:\n- config_name: default\n  data_files: "{away}"\n---\n'.encode()})
+    odd = {
+        f"data/{name}-00000-of-00001.parquet": table(one, [[name]])
+        for name in ("train", "validation", "dev", "minival")
+    }
+    put("org/odd", odd)
     report = {
+        "odd": told("org/odd", test_share=0.0),
         "splits": told("org/splits", test_share=0.0),
         "hashed": told("org/splits", splits="hash", test_share=0.0),
         "test": told("org/splits", split="test", test_share=0.0),

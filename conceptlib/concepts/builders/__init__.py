@@ -73,6 +73,7 @@ class Job:
         caption: puts captions to items that have none (and passes outcomes on), in the build's own process.
         duplicates: what happens to pictures that are alike, see `concepts.duplicates`.
         max_distance: bits in which the perceptual hashes of such pictures may differ.
+        parents: role to the id of an artifact that decides which rows there are.
         variants: rows that each of the source's gives, see `sources.base.variants`.
     """
 
@@ -86,6 +87,7 @@ class Job:
     duplicates: DuplicatePolicy = "off"
     max_distance: int = 4
     variants: int = 1
+    parents: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def total(self) -> int:

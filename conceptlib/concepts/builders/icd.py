@@ -344,6 +344,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
         duplicates=duplicates,
         max_distance=params.max_distance,
         variants=params.variants,
+        parents={"detector": exclude.trained} if exclude is not None and exclude.trained else {},
     )
 
 

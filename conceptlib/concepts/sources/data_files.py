@@ -55,17 +55,17 @@ def split_files(folder: Path, subset: str | None) -> Files:
 
 def _saved(folder: Path) -> Files:
     """By the names in `dataset_dict.json` and `state.json`."""
-    parts: dict[str, PurePosixPath] = {"train": PurePosixPath()}
+    parts = [("train", PurePosixPath())]
     if (folder / "dataset_dict.json").is_file():
         names = _json(folder, PurePosixPath("dataset_dict.json")).get("splits") or []
-        parts = {split_called(str(name)) or str(name): PurePosixPath(str(name)) for name in names}
+        parts = [(split_called(str(name)) or str(name), PurePosixPath(str(name))) for name in names]
     found: Files = {}
-    for split, part in parts.items():
+    for split, part in parts:
         where = part / "state.json"
         _inside(part.as_posix(), folder / "dataset_dict.json")
         files = _json(folder, where).get("_data_files") or []
         names = [str(file.get("filename")) if isinstance(file, Mapping) else str(file) for file in files]
-        found[split] = [folder / part / _inside(name, folder / where) for name in names]
+        found.setdefault(split, []).extend(folder / part / _inside(name, folder / where) for name in names)
     return found
 
 

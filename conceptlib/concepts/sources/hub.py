@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from conceptlib.concepts.rejects import Reject, first_line
 from conceptlib.concepts.safe import leads_out
 from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Reading, captioned
 from conceptlib.concepts.sources.pictures import Picture, fetch, pictures_of
-from conceptlib.concepts.sources.splits import SPLITS, in_proportion, is_layout, known_split, split_called
+from conceptlib.concepts.sources.splits import SPLITS, in_proportion, is_layout, known_split, split_called, tell_unread
 from conceptlib.concepts.sources.text import CAPTION_COLUMNS, caption_text
 from conceptlib.errors import ConceptlibError
 from conceptlib.hub import reading
@@ -45,7 +45,7 @@ class HubSource:
     def __post_init__(self) -> None:
         self.ref, _, revision = self.ref.partition("@")
         self.revision = self._commit(revision or None)
-        self._streams: dict[str, Any] | None = None
+        self._told = False
 
     def lock(self) -> dict[str, Any]:
         """The commit, and what of it is read."""
@@ -103,7 +103,10 @@ class HubSource:
             # Of a dataset whose card does not name its splits the files do.
             names = [str(name) for name in builder.info.splits or getattr(builder.config, "data_files", None) or []]
             chosen, kept = self._splits(names)
-            return {as_: builder.as_streaming_dataset(split=name) for as_, name in chosen.items()}, kept
+            self._tell_unread(builder, [name for name in names if name not in chain.from_iterable(chosen.values())])
+            return {
+                as_: _joined([builder.as_streaming_dataset(split=n) for n in own]) for as_, own in chosen.items()
+            }, kept
         except ConceptlibError:
             raise
         except Exception as error:  # the library raises its own and the network's, of many kinds
@@ -113,17 +116,25 @@ class HubSource:
                 hint="check its name, source_split, source_subset, and `hf auth login` for a gated one",
             ) from error
 
-    def _splits(self, names: list[str]) -> tuple[dict[str, str], bool]:
-        """The dataset's own splits to read, by what they are called here."""
+    def _tell_unread(self, builder: Any, names: list[str]) -> None:
+        if self.split is None and not self._told:
+            self._told = True
+            known = builder.info.splits or {}
+            tell_unread(self.ref, {name: getattr(known.get(name), "num_examples", None) for name in names})
+
+    def _splits(self, names: list[str]) -> tuple[dict[str, list[str]], bool]:
+        """The dataset's own splits to read, by what they are called here: `dev` and `validation` are one."""
         policy = self.reading.splits
         if self.split is not None:
             kept = policy == "keep"
-            return {known_split(self.split) if kept else self.split: self.split}, kept
-        called = {split_called(name) or name: name for name in names}
+            return {known_split(self.split) if kept else self.split: [self.split]}, kept
+        called: dict[str, list[str]] = {}
+        for name in names:
+            called.setdefault(split_called(name) or name, []).append(name)
         known = {split: called[split] for split in SPLITS if split in called}
         if known and (policy == "keep" or (policy is None and is_layout(known))):
             return known, True
-        return {"train": called.get("train", "train")}, False
+        return {"train": called.get("train", ["train"])}, False
 
     def _check_files(self, builder: Any) -> None:
         """The card's `data_files:` may name anything."""
@@ -176,3 +187,12 @@ class HubSource:
             hint = f"{what}_column is one of: {', '.join(columns) or 'none'}"
             raise ConceptlibError(f"there is no column {name!r}", where=self.ref, hint=hint)
         return name
+
+
+def _joined(streams: list[Any]) -> Any:
+    """One stream of those of one split, one after the other."""
+    if len(streams) == 1:
+        return streams[0]
+    from datasets import concatenate_datasets
+
+    return concatenate_datasets(streams)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ _NAMES = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 _WORD = re.compile(r"[a-z]+")
+
+logger = logging.getLogger(__name__)
 
 
 def split_called(name: str) -> str | None:
@@ -53,6 +56,17 @@ def known_split(name: str) -> str:
         hint = "splits=hash puts its rows into train and test"
         raise ConceptlibError(f"{name!r} is none of the splits {', '.join(SPLITS)}", where="source_split", hint=hint)
     return split
+
+
+def tell_unread(where: str, rows: Mapping[str, int | None]) -> None:
+    """Say which splits of a source are not read: other names than ours, or not `train` where splits are not kept.
+
+    Args:
+        rows: how many each has; None where nobody knows.
+    """
+    for name, number in rows.items():
+        many = "the rows" if number is None else f"{number:,} rows"
+        logger.warning("%s: %s of the split %r are not read; source_split=%s reads them alone", where, many, name, name)
 
 
 def is_layout(splits: Iterable[str | None]) -> bool:

@@ -34,7 +34,7 @@ from conceptlib.concepts.sources.base import (
 from conceptlib.concepts.sources.data_files import Files, is_data_file, split_files
 from conceptlib.concepts.sources.metadata import is_metadata
 from conceptlib.concepts.sources.pictures import Picture, fetch, pictures_of
-from conceptlib.concepts.sources.splits import SPLITS, in_proportion, is_layout, known_split
+from conceptlib.concepts.sources.splits import SPLITS, in_proportion, is_layout, known_split, tell_unread
 from conceptlib.concepts.sources.text import CAPTION_COLUMNS, caption_text
 from conceptlib.errors import ConceptlibError
 
@@ -74,8 +74,9 @@ class TableSource:
         # A file may be a link: the user named it.
         self._root = Root(self.folder if self.path.is_dir() else self.path.resolve().parent)
         self.files, self._kept = self._chosen()
-        counts = [_Table(path, self._root).count() for path in self._paths()]
-        total = None if None in counts else sum(filter(None, counts))
+        if self.split is None:
+            tell_unread(str(self.path), {split: self._rows_in(paths) for split, paths in self._unread.items()})
+        total = self._rows_in(self._paths())
         if total == 0:
             raise ConceptlibError("the table has no rows", where=str(self.path), hint="is it the right one?")
         most = self.reading.rows
@@ -112,6 +113,11 @@ class TableSource:
             split: [path for path in paths if self.image in schemas[path].names] for split, paths in found.items()
         }
         there = {split: paths for split, paths in with_pictures.items() if paths}
+        chosen, kept = self._chosen_of(there)
+        self._unread = {split: paths for split, paths in there.items() if split not in chosen}
+        return chosen, kept
+
+    def _chosen_of(self, there: Files) -> tuple[Files, bool]:
         policy = self.reading.splits
         if self.split is not None:
             kept = policy == "keep"
@@ -120,6 +126,10 @@ class TableSource:
         if policy == "keep" or (policy is None and is_layout(known)):
             return known or {"train": self._one(there, "train")}, True
         return {"train": self._one(there, "train")}, False
+
+    def _rows_in(self, paths: list[Path]) -> int | None:
+        counts = [_Table(path, self._root).count() for path in paths]
+        return None if None in counts else sum(filter(None, counts))
 
     def _one(self, there: Files, split: str) -> list[Path]:
         if split in there:

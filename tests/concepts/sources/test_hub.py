@@ -34,7 +34,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return report
+    return report | {"warnings": [line for line in done.stderr.splitlines() if "not read" in line]}
 
 
 def test_splits_are_kept_or_hashed_or_read_alone(found: dict[str, Any]) -> None:
@@ -43,6 +43,17 @@ def test_splits_are_kept_or_hashed_or_read_alone(found: dict[str, Any]) -> None:
     assert found["hashed"] == [["row-00000000", "train", "a", RED], ["row-00000001", "train", None, "no-caption"]]
     assert found["test"] == [["row-00000000", "train", "t", RED]]
     assert found["few"] == [train[0], ["test-00000000", "test", "t", RED]]
+
+
+def test_splits_of_one_meaning_are_one_and_those_of_other_names_are_said(found: dict[str, Any]) -> None:
+    assert sorted(row[1:3] for row in found["odd"]) == [
+        ["train", "train"],
+        ["validation", "dev"],
+        ["validation", "validation"],
+    ]
+    assert len({row[0] for row in found["odd"]}) == 3
+    (told,) = [line for line in found["warnings"] if "org/odd" in line]
+    assert "minival" in told and "source_split=minival" in told
 
 
 def test_paths_are_those_of_the_repository(found: dict[str, Any]) -> None:

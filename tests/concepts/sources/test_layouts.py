@@ -274,6 +274,33 @@ def test_what_lies_in_no_split_is_a_reject_where_they_are_kept(tmp_path: Path, f
     assert len(items) == 5 and [item.data.reason for item in rejected] == ["no-split"] * 3  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("splits", ["keep", "hash", None])
+def test_splits_of_other_names_are_said_with_their_rows(
+    tmp_path: Path, splits: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ref = str(own_splits(tmp_path / "in", {"train": 4, "minival": 3}, "table"))
+    assert len(list(open_source(ref, splits=splits).items())) == 4
+    (told,) = caplog.messages
+    assert "3 rows of the split 'minival' are not read" in told
+    caplog.clear()
+    assert len(list(open_source(ref, split="minival", splits="hash").items())) == 3 and not caplog.messages
+
+
+def test_splits_of_one_meaning_are_one(tmp_path: Path) -> None:
+    """`dev` and `validation` beside each other: in tables by name, and in what `save_to_disk` wrote."""
+    import datasets
+
+    rows = {"image": [picture()], "text": ["x"]}
+    for name in ("train", "dev", "validation"):
+        (tmp_path / "tables").mkdir(exist_ok=True)
+        pq.write_table(pa.table(rows), tmp_path / "tables" / f"{name}-00000-of-00001.parquet")
+    saved = {name: datasets.Dataset.from_dict(rows) for name in ("train", "dev", "validation")}
+    datasets.DatasetDict(saved).save_to_disk(tmp_path / "saved")
+    for form in ("tables", "saved"):
+        found = by_split(list(open_source(str(tmp_path / form)).items()))
+        assert {split: len(set(keys)) for split, keys in found.items()} == {"train": 1, "validation": 2}
+
+
 def test_a_named_split_is_read_alone(tmp_path: Path) -> None:
     ref = str(own_splits(tmp_path, {"train": 8, "validation": 4}, "table"))
     assert len(list(open_source(ref, split="validation").items())) == 4
