@@ -19,7 +19,7 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/conceptlib demo
 
 test: $(if $(ROOM),$(VENV)/.installed-test,lint)
-	$(CALM) $(BIN)/python -m pytest -n auto $(if $(ROOM),tests/$(ROOM)) $(PYTEST_ARGS)
+	$(CALM) $(BIN)/python -m pytest -n auto --dist worksteal $(if $(ROOM),tests/$(ROOM)) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/python -m ruff check .

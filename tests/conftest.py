@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,29 @@ def pytest_xdist_auto_num_workers() -> int:
     from conceptlib.cores import available
 
     return min(available(), 4)
+
+
+def _not_to_the_disk(handle: int) -> None:
+    """`os.fsync` without the disk: tests start no power cut, and several processes that sync wait for each other most
+    of the time. What is no open file is an error as before.
+    """
+    os.fstat(handle)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", _not_to_the_disk)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> None:
+    """What the last module left is gone, with its warnings; and what stays, a million objects of large libraries, is
+    looked at by no collection from here on: each would take half a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

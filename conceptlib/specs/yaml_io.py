@@ -7,6 +7,8 @@ duplicate keys, files of more than 256 KiB and values nested more than 32 deep.
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +82,13 @@ def read_document(path: Path) -> Document:
 
 def parse_document(text: str, source: str) -> Document:
     """Parse the text of a spec; `source` names it in messages. Raises SpecError."""
+    parsed = _parse(text, source)
+    return Document(source, copy.deepcopy(parsed.data), dict(parsed.lines))
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(text: str, source: str) -> Document:
+    """A command reads some specs many times (a sweep each of its recipes); a page of YAML takes 5 ms."""
     try:
         _refuse_tricks(text, source)
         node = yaml.compose(text, Loader=_Loader)

@@ -6,12 +6,16 @@ downloaded.
 
 from __future__ import annotations
 
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from conceptlib.models.loading import quiet
+from conceptlib.store.hashing import digest
 
 PIXELS = 32
 
@@ -111,10 +115,22 @@ def build_pipeline(
 
 
 def save_pipeline(folder: Path, **options: Any) -> Path:
-    """`build_pipeline(**options)` written to `folder` as a diffusers folder."""
+    """`build_pipeline(**options)` written to `folder` as a diffusers folder: a copy of what the first call wrote."""
+    return Path(shutil.copytree(_saved(**options), folder, dirs_exist_ok=True))
+
+
+@functools.cache
+def _saved(**options: Any) -> Path:
+    folder = Path(_kept().name) / digest(options)
     with quiet():
         build_pipeline(**options).save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+@functools.cache
+def _kept() -> tempfile.TemporaryDirectory[str]:
+    """Removed when this process ends."""
+    return tempfile.TemporaryDirectory(prefix="conceptlib-tests-")
 
 
 def save_clip(folder: Path, seed: int = 0) -> Path:
