@@ -15,11 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from conceptlib import hubfiles
 from conceptlib.concepts.builders import Outcome
 from conceptlib.concepts.images import Reject, decode
 from conceptlib.concepts.rejects import first_line
 from conceptlib.concepts.sources.base import Item
 from conceptlib.errors import ConceptlibError
+from conceptlib.huberrors import HubError
 from conceptlib.store.hashing import digest, sha256_file
 
 MAX_NEW_TOKENS = 40
@@ -109,14 +111,9 @@ class Captioner:
 
     def _download(self) -> Path:
         """The files in the Hub's cache; their folder is named by the commit."""
-        from huggingface_hub import snapshot_download
-
         name, _, revision = self.ref.partition("@")
         try:
-            return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(_FILES)))
-        except Exception as error:
-            raise ConceptlibError(
-                f"there is no such captioner: {first_line(error)}",
-                where=self.ref,
-                hint="missing_captions is skip, keep, a folder or a Hub id (org/name); check the network",
-            ) from error
+            return hubfiles.snapshot(name, _FILES, revision or None).folder
+        except HubError as error:
+            hint = "missing_captions is skip, keep, a folder or a Hub id (org/name)"
+            raise error.about("there is no such captioner", hint) from None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from conceptlib import hubfiles
 from conceptlib.errors import ConceptlibError, NotFound
 from conceptlib.hub import reading
+from conceptlib.huberrors import Absent
 from conceptlib.store import Artifact, Store
 from conceptlib.worlds import weights
 
@@ -57,54 +59,21 @@ def _published(named: reading.HubName) -> Path | None:
     """The local copy of a checkpoint on the Hub; None for a plain model.
 
     Raises:
-        ConceptlibError: there is no such repository, or it holds neither; the Hub is out of reach.
+        HubError: there is no such repository, it is gated, the Hub is out of reach, ...
+        ConceptlibError: the repository holds neither.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError
-
-    repo, wanted = named.repo, "@".join(filter(None, (named.repo, named.revision)))
     try:
-        found = reading.ask(repo, named.revision)
-        if found.commit is None:
-            return _fetched_before(named, found.why)
+        found = hubfiles.listing(named.repo, named.revision)
         if CHECKPOINT in found.files:
-            here = reading.fetched(repo, CHECKPOINT, named.revision)
-            return Path(snapshot_download(repo, revision=here.commit))
-    except GatedRepoError:
-        hint = f"accept its terms at huggingface.co/{repo}, then `hf auth login`"
-        raise ConceptlibError("this repository is gated", where=repo, hint=hint) from None
-    except HFValidationError:
-        raise NotFound(f"no checkpoint and no model {wanted!r}", hint="`conceptlib catalog ls` lists yours") from None
-    except HfHubHTTPError as error:
-        raise _refused(wanted, error.response.status_code) from None
-    if _INDEX in found.files:
-        return None
+            return hubfiles.snapshot(named.repo, None, named.revision).folder
+        if _INDEX in found.files:
+            if found.cached:
+                hubfiles.tell(named.repo, found.commit, cache=True)
+            return None
+    except Absent as error:
+        raise error.about(f"there is no {named.repo} in the store", "`conceptlib catalog ls` lists yours") from None
     raise ConceptlibError(
         "this repository holds neither a checkpoint of conceptlib nor a diffusers model",
-        where=f"{repo} at {found.commit[:12]}",
+        where=f"{named.repo} at {found.commit[:12]}",
         hint="`conceptlib import` reads checkpoints that were erased elsewhere",
     )
-
-
-def _refused(wanted: str, status: int) -> ConceptlibError:
-    if status in (401, 403, 404):
-        return NotFound(
-            f"no checkpoint {wanted!r} in the store, and the Hub shows no such repository or revision",
-            hint="`conceptlib catalog ls` lists yours; a private repository needs `hf auth login`",
-        )
-    return ConceptlibError(f"the Hub has a problem (HTTP {status})", where=wanted, hint="try again in a while")
-
-
-def _fetched_before(named: reading.HubName, why: str) -> Path | None:
-    """The copy in the cache, if the Hub is out of reach. Raises ConceptlibError."""
-    from huggingface_hub import snapshot_download
-
-    for name in (CHECKPOINT, _INDEX):
-        here = reading.cached(named.repo, name, named.revision)
-        if here is None:
-            continue
-        reading.tell(named.repo, here.commit, cache=True)
-        if name == _INDEX:
-            return None
-        return Path(snapshot_download(named.repo, revision=here.commit, local_files_only=True))
-    raise reading.out_of_reach(named.repo, why)

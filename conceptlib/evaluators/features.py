@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from conceptlib import hubfiles
 from conceptlib.detectors.batches import batches
 from conceptlib.errors import ConceptlibError
+from conceptlib.huberrors import HubError
 
 WORLD = "tiny"
 BATCH = 64
@@ -128,15 +130,9 @@ def _pretrained(name: str, device: str) -> Extractor:
 def pretrained_folder(name: str) -> Path:
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     repo, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=["*.json", "*.safetensors"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ConceptlibError(
-            "this feature network is not on this machine, and the Hub does not give it",
-            where=name,
-            hint="check the name and the network; features=tiny needs none, for pictures of the embedded world",
-        ) from error
+        return hubfiles.snapshot(repo, ["*.json", "*.safetensors"], revision or None).folder
+    except HubError as error:
+        hint = "a folder here is read as well; features=tiny needs none, for pictures of the embedded world"
+        raise error.about("this feature network cannot be fetched", hint) from None

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conceptlib import hubfiles
 from conceptlib.errors import ConceptlibError
 from conceptlib.hub.plan import Plan, PlannedFile
 from conceptlib.progress import Progress
@@ -23,6 +24,11 @@ Of larger ones the sha256 that the Hub computed on arrival is compared.
 """
 
 _THREADS = 8
+
+
+def token_of(api: HfApi) -> str | None:
+    """The token that the client was given."""
+    return api.token if isinstance(api.token, str) else None
 
 
 def remote_files(api: HfApi, repo_id: str, repo_type: str, revision: str) -> dict[str, RepoFile]:
@@ -58,11 +64,11 @@ def read_back(api: HfApi, plan: Plan, repo_id: str, revision: str, progress: Pro
     with tempfile.TemporaryDirectory(prefix="conceptlib-readback-") as folder:
 
         def is_right(file: PlannedFile) -> bool:
-            path = api.hf_hub_download(
-                repo_id, file.path, repo_type=plan.repo_type, revision=revision, local_dir=folder, force_download=True
+            path = hubfiles.fresh(
+                repo_id, file.path, revision, repo_type=plan.repo_type, token=token_of(api), into=Path(folder)
             )
-            right = sha256_file(Path(path)) == file.sha256
-            Path(path).unlink()
+            right = sha256_file(path) == file.sha256
+            path.unlink()
             return right
 
         with ThreadPoolExecutor(_THREADS) as pool:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from conceptlib import __version__
+from conceptlib import __version__, hubfiles
 from conceptlib.errors import ConceptlibError
 from conceptlib.hub import records
 from conceptlib.hub.client_errors import hub_errors, no_token_error, offline_error, translated
 from conceptlib.hub.plan import CARD, MANIFEST, Plan, published_files
-from conceptlib.hub.readback import differing, read_back, remote_files
+from conceptlib.hub.readback import differing, read_back, remote_files, token_of
 from conceptlib.progress import Progress
 from conceptlib.store import Store
 
@@ -202,8 +202,11 @@ def _stale_files(api: HfApi, plan: Plan, repo_id: str, remote: Remote) -> list[s
     ]
     earlier = None
     if MANIFEST in remote.files:
-        path = api.hf_hub_download(repo_id, MANIFEST, repo_type=plan.repo_type, revision=remote.head)
-        earlier = published_files(Path(path).read_bytes())
+        with tempfile.TemporaryDirectory(prefix="conceptlib-earlier-") as folder:
+            there = hubfiles.fresh(
+                repo_id, MANIFEST, remote.head, repo_type=plan.repo_type, token=token_of(api), into=Path(folder)
+            )
+            earlier = published_files(there.read_bytes())
     artifact = plan.artifact
     if earlier is not None and earlier[:2] != (artifact.kind, artifact.name):
         raise ConceptlibError(
@@ -256,7 +259,7 @@ def _literal(path: str) -> str:
 
 def _stopped(api: HfApi, plan: Plan, repo_id: str, error: Exception) -> ConceptlibError:
     """The error of an upload, with how much of it arrived as far as that can be found out."""
-    stopped = translated(error, repo_id, api.token if isinstance(api.token, str) else None)
+    stopped = translated(error, repo_id, token_of(api))
     try:
         missing = len(differing(plan, remote_files(api, repo_id, plan.repo_type, "main")))
     except Exception:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from conceptlib import hubfiles
 from conceptlib.errors import ConceptlibError
-from conceptlib.hub import reading
+from conceptlib.huberrors import Absent
 from conceptlib.models.bases import Source as Source
 from conceptlib.models.bases import resolve_base as resolve_base
 from conceptlib.models.devices import Placement, choose
@@ -80,15 +81,14 @@ def load_source(source: Source, placement: Placement, *, stored: Collection[str]
     index = read_index(index_file, where=source.ref)
     check_index(index, where=source.ref)
     where: dict[str, Any] = {"use_safetensors": True}
-    if source.on_hub:  # the commit, even where a branch was named: it may move between two files
-        where["revision"] = index_file.parent.name
     with quiet(), _explained(source):
         variants = _variants(source, index_file)
+        location = _on_disk(source, index_file, variants)
         modules = {}
         for name, cls in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel)):
             dtype = _stored_dtype(source, name) if name in stored else placement.dtype
             module, info = cls.from_pretrained(
-                source.location,
+                location,
                 subfolder=name,
                 output_loading_info=True,
                 dtype=dtype,
@@ -98,7 +98,7 @@ def load_source(source: Source, placement: Placement, *, stored: Collection[str]
             _check_complete(info, where=f"{source.ref}/{name}")
             modules[name] = module
         pipe = StableDiffusionPipeline.from_pretrained(
-            source.location,
+            location,
             safety_checker=None,
             feature_extractor=None,
             image_encoder=None,
@@ -161,12 +161,28 @@ def _variants(source: Source, index_file: Path) -> dict[str, str | None]:
     folder = index_file.parent  # on the Hub's side what was fetched before
     names = {path.relative_to(folder).as_posix() for path in folder.glob("*/*.safetensors")}
     if source.on_hub:
-        names |= reading.ask(source.location, folder.name).files
+        names |= hubfiles.listing(source.location, folder.name).files
     found: dict[str, str | None] = {}
     for component in COMPONENTS:
         weights = [name for name in names if name.startswith(f"{component}/") and name.endswith(".safetensors")]
         found[component] = "fp16" if weights and all(".fp16" in name for name in weights) else None
     return found
+
+
+def _on_disk(source: Source, index_file: Path, variants: Mapping[str, str | None]) -> str:
+    """The model's folder on this machine. From the Hub the commit is fetched that the index is of, even where a branch
+    was named (it may move between two files), and of its weights those of the variants.
+    """
+    if not source.on_hub:
+        return source.location
+    patterns = ["model_index.json", "scheduler/*.json"]
+    for component, variant in variants.items():
+        ending = f".{variant}" if variant else ""
+        patterns += [f"{component}/*.{kind}" for kind in ("json", "txt", "model")]
+        for stem in ("diffusion_pytorch_model", "model"):
+            patterns += [f"{component}/{stem}{ending}{shard}.safetensors" for shard in ("", "-*-of-*")]
+            patterns.append(f"{component}/{stem}-*-of-*{ending}.safetensors")
+    return str(hubfiles.snapshot(source.location, patterns, index_file.parent.name).folder)
 
 
 def check_index(index: dict[str, Any], *, where: str) -> None:
@@ -286,44 +302,22 @@ def _file(source: Source, name: str) -> Path:
     """A file of a model on this machine, fetched if it is on the Hub."""
     if not source.on_hub:
         return Path(source.location) / name
-    with _explained(source):
-        return reading.fetched(source.location, name, source.revision).path
+    try:
+        return hubfiles.file(source.location, name, source.revision).path
+    except Absent as error:
+        if error.missing != "file":
+            raise
+        hint = "give a diffusers repository: one with a model_index.json and safetensors weights"
+        raise error.about("this repository lacks a file of a diffusers model", hint) from None
 
 
 @contextlib.contextmanager
 def _explained(source: Source) -> Iterator[None]:
     """Turn the libraries' failures into one sentence with the next step."""
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
     from safetensors import SafetensorError
 
     try:
         yield
-    except GatedRepoError as error:
-        hint = f"accept its terms at huggingface.co/{source.location}, then `hf auth login`"
-        raise ConceptlibError("this model is gated", where=source.ref, hint=hint) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        hint = "check the spelling (org/name[@revision]); a private model needs `hf auth login`"
-        raise ConceptlibError("the Hub knows no such model or revision", where=source.ref, hint=hint) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) as error:
-        hint = f"connect once and run `hf download {source.location}`, or use --base tiny, which needs no network"
-        raise ConceptlibError(
-            "this model is not on this machine and the Hub is out of reach", where=source.ref, hint=hint
-        ) from error
-    except EntryNotFoundError as error:
-        hint = "give a diffusers repository: one with a model_index.json and safetensors weights"
-        raise ConceptlibError(
-            "this repository lacks a file of a diffusers model", where=source.ref, hint=hint
-        ) from error
-    except HfHubHTTPError as error:
-        raise ConceptlibError("the Hub refused the request", where=source.ref, hint="try again in a while") from error
     except SafetensorError as error:
         hint = "the file is damaged or cut off: download or copy it again"
         raise ConceptlibError(f"weights cannot be read: {error}", where=source.ref, hint=hint) from error

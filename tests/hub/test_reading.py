@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
+from conceptlib import hubfiles
 from conceptlib.erasers.erase import erase
 from conceptlib.erasers.find import find
 from conceptlib.erasers.foreign.fetch import fetch
 from conceptlib.errors import ConceptlibError, NotFound
-from conceptlib.hub import reading
 from conceptlib.hub.publish import publish
 from conceptlib.models.loading import base_lock, resolve_base
 from conceptlib.specs.registry import METHODS
@@ -22,7 +22,7 @@ from tests.support.loophub import LoopHub
 
 @pytest.fixture(autouse=True)
 def untold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_told", set())
+    monkeypatch.setattr(hubfiles, "_told", set())
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_what_was_fetched_is_there_without_the_hub(
     folder = find("me/no-moon", store)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     caplog.clear()
-    reading._told.clear()
+    hubfiles._told.clear()
     assert find("me/no-moon", store) == folder
     assert "the cache of" in caplog.text
 
@@ -124,7 +124,7 @@ def test_out_of_reach_is_the_reason_that_is_told(hub: LoopHub, store: Store, mon
 
 
 def test_what_the_hub_does_not_have_is_said(hub: LoopHub, store: Store) -> None:
-    with pytest.raises(NotFound, match="the Hub shows no such repository"):
+    with pytest.raises(NotFound, match="no me/nothing in the store: there is no such repository"):
         find("me/nothing", store)
     HfApi(endpoint=hub.url).create_repo("me/empty")
     with pytest.raises(ConceptlibError, match="neither a checkpoint of conceptlib nor a diffusers model"):

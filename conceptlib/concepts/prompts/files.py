@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
+from conceptlib import hubfiles
 from conceptlib.concepts.prompts.columns import COLUMNS, NUMBERINGS, OTHER_SPELLINGS, Type
 from conceptlib.concepts.prompts.redact import redacted
 from conceptlib.errors import ConceptlibError
+from conceptlib.huberrors import HubError
 from conceptlib.store.hashing import sha256_file
 
 if TYPE_CHECKING:
@@ -131,8 +133,6 @@ def open_prompts(ref: str) -> PromptSource:
 
 def _from_hub(ref: str) -> tuple[list[Path], dict[str, Any]]:
     """The files of a Hub dataset at one commit, from the client's cache or downloaded into it."""
-    from huggingface_hub import HfApi, hf_hub_download
-
     from conceptlib.concepts.sources import open_source
 
     choices = "source=FILE.csv, FILE.parquet or ORG/NAME"
@@ -140,22 +140,14 @@ def _from_hub(ref: str) -> tuple[list[Path], dict[str, Any]]:
         raise ConceptlibError("there is no such file or folder", where=ref, hint=choices)
     try:
         pinned = open_source(ref).lock()  # checks the id, and pins a branch to its commit
+        repo, revision = pinned["id"], pinned["revision"]
+        names = hubfiles.listing(repo, revision, repo_type="dataset").files
+        chosen = _choose([name for name in names if PurePosixPath(name).suffix in SUFFIXES], ref)
+        files = [hubfiles.file(repo, name, revision, repo_type="dataset").path for name in chosen]
+    except HubError as error:
+        raise error.about(hint=choices) from None
     except ConceptlibError as error:
         raise ConceptlibError(error.what, where=error.where, hint=f"{choices}; {error.hint}") from error
-    repo, revision = pinned["id"], pinned["revision"]
-    try:
-        names = HfApi().list_repo_files(repo, repo_type="dataset", revision=revision)
-        chosen = _choose([name for name in names if PurePosixPath(name).suffix in SUFFIXES], ref)
-        files = [Path(hf_hub_download(repo, name, repo_type="dataset", revision=revision)) for name in chosen]
-    except ConceptlibError:
-        raise
-    except Exception as error:  # the client raises its own errors and the network's, of many kinds
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConceptlibError(
-            f"the dataset's files cannot be had: {reason}",
-            where=ref,
-            hint="check the network, HF_HUB_OFFLINE; if it is gated, `hf auth login`; or source=FILE.csv",
-        ) from error
     return files, {"kind": "hub", "id": repo, "revision": revision, "files": chosen}
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
+from conceptlib import hubfiles
 from conceptlib.concepts.rejects import Reject, first_line
 from conceptlib.concepts.safe import leads_out
 from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Reading, captioned
@@ -16,7 +17,7 @@ from conceptlib.concepts.sources.pictures import Picture, fetch, pictures_of
 from conceptlib.concepts.sources.splits import SPLITS, in_proportion, is_layout, known_split, split_called, tell_unread
 from conceptlib.concepts.sources.text import CAPTION_COLUMNS, caption_text
 from conceptlib.errors import ConceptlibError
-from conceptlib.hub import reading
+from conceptlib.huberrors import HubError, translated
 
 
 @dataclass
@@ -86,6 +87,8 @@ class HubSource:
             except StopIteration:
                 return
             except Exception as error:  # the library raises its own, Arrow's and the network's, of many kinds
+                if (told := translated(error, self.ref, revision=self.revision)) is not None:
+                    raise told.about("the dataset cannot be read", "the build goes on where it stopped") from None
                 raise ConceptlibError(
                     f"the dataset cannot be read: {first_line(error)}",
                     where=self.ref,
@@ -110,6 +113,8 @@ class HubSource:
         except ConceptlibError:
             raise
         except Exception as error:  # the library raises its own and the network's, of many kinds
+            if (told := translated(error, self.ref, revision=self.revision)) is not None:
+                raise told.about("the dataset cannot be opened") from None
             raise ConceptlibError(
                 f"the dataset cannot be opened: {first_line(error)}",
                 where=self.ref,
@@ -164,20 +169,11 @@ class HubSource:
     def _commit(self, revision: str | None) -> str:
         """The commit that a branch or tag means now: names move, and the lock must not."""
         try:
-            found = reading.ask(self.ref, revision, repo_type="dataset")
-            why = found.why
-        except Exception as error:  # the Hub answers, and does not give it
-            found, why = reading.Found(None), first_line(error)
-            cause: Exception | None = error
-        else:
-            cause = None
-        if found.commit is None:
-            raise ConceptlibError(
-                f"there is no such folder here, and the Hub does not give a dataset of that name: {why}",
-                where=self.ref,
-                hint="check the path; or the name, the network, HF_HUB_OFFLINE; for a gated one, `hf auth login`",
-            ) from cause
-        reading.tell(f"datasets/{self.ref}", found.commit)
+            found = hubfiles.listing(self.ref, revision, repo_type="dataset")
+        except HubError as error:
+            hint = "if it is a folder here, check the path"
+            raise error.about(f"there is no such folder here, and no dataset {self.ref} was read", hint) from None
+        hubfiles.tell(f"datasets/{self.ref}", found.commit, cache=found.cached)
         return found.commit
 
     def _column(self, what: str, name: str | None, usual: tuple[str, ...], columns: list[str]) -> str | None:

@@ -159,20 +159,10 @@ def _folder(params: Params) -> Path:
     """Where the model lies on this machine; fetched from the Hub if it is there. Raises ConceptlibError."""
     if not params.on_hub:
         return Path(os.path.expanduser(params.model))
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
+    from conceptlib import hubfiles
 
+    wanted = ["config.json", "preprocessor_config.json", "model.safetensors"]
     try:
-        return Path(
-            snapshot_download(
-                params.model,
-                revision=params.revision,
-                allow_patterns=["config.json", "preprocessor_config.json", "model.safetensors"],
-            )
-        )
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise ConceptlibError(
-            f"the classifier cannot be fetched: {str(error).splitlines()[0]}",
-            where=f"{params.model}@{params.revision}",
-            hint="check the id, the revision and the network; what was fetched once works offline",
-        ) from error
+        return hubfiles.snapshot(params.model, wanted, params.revision).folder
+    except hubfiles.HubError as error:
+        raise error.about("the classifier cannot be fetched", "what was fetched once works offline") from None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from conceptlib import hubfiles
 from conceptlib.errors import ConceptlibError
 from conceptlib.hub import reading
+from conceptlib.huberrors import Absent
 
 _MODEL = ["model_index.json", "*/*.json", "*/*.safetensors", "*/*.txt"]
 
@@ -38,31 +40,14 @@ def fetch(source: str | Path) -> Path:
 
 
 def _download(repo: str, file: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-    )
-
-    where = f"{repo}/{file}".rstrip("/")
     try:
-        here = reading.fetched(repo, file or "model_index.json", revision)
-        return here.path if file else Path(snapshot_download(repo, revision=here.commit, allow_patterns=_MODEL))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError) as error:
-        raise ConceptlibError(
-            "there is no such file here, and the Hub is out of reach", where=where, hint="check the path"
-        ) from error
-    except EntryNotFoundError as error:
-        hint = "check the path" if file else "say which file: org/name/path/to/file"
-        raise ConceptlibError(
-            "the Hub has no such file" if file else "this repository is no diffusers model", where=where, hint=hint
-        ) from error
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise ConceptlibError(
-            "the Hub does not give it",
-            where=where,
-            hint="check the spelling; a private or gated one needs `hf auth login`",
-        ) from error
+        if file:
+            return hubfiles.file(repo, file, revision).path
+        here = hubfiles.file(repo, "model_index.json", revision)
+        return hubfiles.snapshot(repo, _MODEL, here.commit).folder
+    except Absent as error:
+        if error.missing == "file" and not file:
+            raise error.about(
+                "this repository is no diffusers model", "say which file: org/name/path/to/file"
+            ) from None
+        raise

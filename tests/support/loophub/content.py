@@ -179,7 +179,7 @@ def lfs_verify(request: Request) -> Response:
 @route("GET HEAD", REPO + r"/resolve/([^/]+)/(.+)")
 def resolve(request: Request, repo_type: str | None, repo_id: str, revision: str, path: str) -> Response:
     repo_type = repo_type or "models"
-    commit = request.repo(repo_type, repo_id).resolve(revision)
+    commit = request.repo(repo_type, repo_id, read=True).resolve(revision)
     headers: dict[str, Any] = {"X-Repo-Commit": commit.oid, "Accept-Ranges": "bytes"}
     file = commit.tree.get(unquote(path))
     if file is None:

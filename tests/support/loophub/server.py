@@ -61,8 +61,9 @@ class Request:
             raise HubError(401, "Invalid username or password.")
         return name
 
-    def repo(self, repo_type: str, repo_id: str, *, write: bool = False) -> Repo:
-        """The repository that a path names; ``repo_type`` in the plural, as in paths.
+    def repo(self, repo_type: str, repo_id: str, *, write: bool = False, read: bool = False) -> Repo:
+        """The repository that a path names; ``repo_type`` in the plural, as in paths. Of a gated one everybody sees the
+        listing, and those who may ``read`` its files.
 
         Raises:
             HubError: 401 or 404 for what is missing or hidden, 403 for a namespace that is not the user's.
@@ -71,6 +72,9 @@ class Request:
         repo = self.hub.repos.get((repo_type.rstrip("s"), repo_id))
         if repo is None or (repo.private and name is None):
             raise HubError(404 if name else 401, "Repository not found", "RepoNotFound")
+        if read and repo.gated and repo_id.split("/")[0] not in (name, *self.hub.organizations):
+            message = f"Access to {repo_type.rstrip('s')} {repo_id} is restricted"
+            raise HubError(403 if name else 401, message, "GatedRepo")
         if write and repo_id.split("/")[0] not in (name, *self.hub.organizations):
             raise HubError(403, "You don't have the rights to write to this repository")
         return repo
@@ -136,9 +140,10 @@ class LoopHub:
         skip: int = 0,
         message: str = "injected failure",
         code: str | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         """Answer the next matching requests with an error. ``{token}`` in the message becomes the caller's token."""
-        self.faults.pending.append(Fault(method, path, status, times, skip, message, code))
+        self.faults.pending.append(Fault(method, path, status, times, skip, message, code, headers or {}))
 
     def damage(self, pattern: str) -> None:
         """Store a wrong first byte of every file whose path matches, from now on."""
@@ -195,7 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise HubError(404, f"no such page: {request.path}")
         except HubError as error:
             message = error.message.replace("{token}", request.token)
-            headers = {"X-Error-Message": message} | ({"X-Error-Code": error.code} if error.code else {})
+            headers = {"X-Error-Message": message, **error.headers}
+            headers |= {"X-Error-Code": error.code} if error.code else {}
             return Response({"error": message}, error.status, headers)
 
     def _handle(self) -> None:

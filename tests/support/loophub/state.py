@@ -13,9 +13,11 @@ from urllib.parse import unquote
 class HubError(Exception):
     """An HTTP error answer; ``code`` is the Hub's ``X-Error-Code`` (``RepoNotFound``, ``GatedRepo``, ...)."""
 
-    def __init__(self, status: int, message: str, code: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, code: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(message)
-        self.status, self.message, self.code = status, message, code
+        self.status, self.message, self.code, self.headers = status, message, code, headers or {}
 
 
 def git_oid(data: bytes) -> str:
@@ -128,6 +130,7 @@ class Fault:
     skip: int
     message: str
     code: str | None
+    headers: dict[str, str] = field(default_factory=dict)
 
     def hits(self, method: str, path: str) -> bool:
         if self.times <= 0 or self.method not in ("*", method) or not re.search(self.path, path):
@@ -147,7 +150,7 @@ class Faults:
     def check(self, method: str, path: str) -> None:
         for fault in self.pending:
             if fault.hits(method, path):
-                raise HubError(fault.status, fault.message, fault.code)
+                raise HubError(fault.status, fault.message, fault.code, fault.headers)
 
     def store(self, path: str, file: File, data: bytes) -> File:
         """The file as it is kept: with its first byte wrong if its path is among the damaged ones.
