@@ -172,12 +172,12 @@ def test_every_dependency_has_a_pinned_version() -> None:
 
 GROUND = (
     *("errors", "progress", "redaction", "timing", "cores", "stats", "sealed"),
-    *("paths", "plugins", "processes", "hubfiles"),
+    *("paths", "plugins", "processes", "huberrors"),
 )
 """Single files and small packages that everything may use; they use those before them."""
 ROOMS = (
     *GROUND,
-    *("geometry", "store", "specs", "engines", "reports", "tables", "images"),
+    *("geometry", "store", "hubfiles", "specs", "engines", "reports", "tables", "images"),
     *("concepts", "worlds", "prompts", "synthesis", "models", "training", "generation"),
     *("detectors", "erasers", "formats", "evaluators", "sweeps", "catalog"),
     *("hub", "remotes", "serve", "reproduce", "demo", "cli", "__main__"),
@@ -190,8 +190,7 @@ UPWARDS = {
     ("concepts.builders.icd", "worlds"): "the source `world` is becoming a source like others",
     ("concepts.duplicates", "worlds"): "the same",
     ("concepts.sources", "worlds"): "the same",
-    ("concepts.sources", "hub"): "the one way to fetch from the Hub is moving to the ground",
-    ("models", "hub"): "the same",
+    ("models", "hub"): "names on the Hub (`hub.reading`) are moving down to the specs",
     ("erasers", "hub"): "the same",
     ("models.generate", "erasers"): "drawing by a checkpoint is moving above the erasers",
     ("detectors.evaluate", "evaluators.stats"): "statistics are moving to the ground",
