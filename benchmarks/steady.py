@@ -56,7 +56,7 @@ def conceptlib(home: Path, *words: str, threads: int) -> dict[str, Any]:
 def prepare(home: Path, n: int) -> None:
     """Make what all trainings share: dataset, detector, annotations, and the base's pictures."""
     conceptlib(home, "build", DATA, threads=1)
-    conceptlib(home, "detector", "train", DETECTOR, "--data", DATA, threads=1)
+    conceptlib(home, "detectors", "train", DETECTOR, "--data", DATA, threads=1)
     conceptlib(home, "annotate", DATA, "--detector", DETECTOR, threads=1)
     conceptlib(home, "evaluate", "tiny", *suite(n), threads=1)
 

@@ -105,7 +105,7 @@ class Demo:
 
 NEXT = (
     "conceptlib build icd-qr-photos source=MY_PICTURES",
-    "conceptlib detector train yolo-icd --data icd-qr-photos architecture=yolo11n steps=2000",
+    "conceptlib detectors train yolo-icd --data icd-qr-photos architecture=yolo11n steps=2000",
     "conceptlib annotate icd-qr-photos --detector yolo-icd",
     f"conceptlib erase geom-erasing/qr-sd --data icd-qr-photos --annotations yolo-icd --base {SD15}",
     "conceptlib evaluate geom-erasing/qr-sd --detector yolo-icd features=facebook/dinov2-small",
@@ -220,7 +220,7 @@ class _Run:
         )
         detector = self.stage(
             "Train a detector on them",
-            ["detector", "train", s.detector, "--data", s.dataset, *s.train],
+            ["detectors", "train", s.detector, "--data", s.dataset, *s.train],
             partial(train_detector, s.detector, data, store=store, overrides=s.train, progress=progress),
         )
         annotations = self.stage(

@@ -297,7 +297,6 @@ LONG_MODULES = {
 }
 """Modules of more than 400 lines, and how long each may be. The list may only shrink."""
 LONG_FUNCTIONS = {
-    "cli._specs.add_spec_commands": 95,
     "concepts.builders.icd.prepare": 65,
     "erasers.erase.erase": 80,
     "erasers.loop.train": 65,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import click
 
@@ -32,37 +33,86 @@ def _block(row: Mapping[str, str], columns: Sequence[str], width: int) -> str:
     return f"{head}\n{text}" if text else head
 
 
-def add_spec_commands(group: click.Group, kinds: tuple[str, ...], *, noun: str, example: str) -> None:
-    """Give a group the four commands over specs of these kinds; the help texts use the noun and `example`, a name."""
+@dataclass(frozen=True)
+class _Group:
+    """A group of commands over specs of some kinds.
 
-    @group.command("ls", short_help=f"List every {noun} spec.")
+    noun, example: for the help texts; the second is a spec's name. moved: kinds that have a group of their own now, by
+    its name: `cat`, `cp` and `validate` of this one still find them, with a note.
+    """
+
+    group: click.Group
+    kinds: tuple[str, ...]
+    noun: str
+    example: str
+    moved: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return str(self.group.name)
+
+    @property
+    def all_kinds(self) -> tuple[str, ...]:
+        return (*self.kinds, *self.moved)
+
+    def note(self, out: Output, verb: str, refs: Sequence[str]) -> None:
+        """Say where the specs that have moved are found."""
+        from conceptlib.specs import find
+
+        for ref in refs if self.moved else ():
+            if other := self.moved.get(find(self.all_kinds, ref).kind):
+                out.note(f"`conceptlib {other} {verb} {ref}` is the command for {other}")
+
+
+def add_spec_commands(
+    group: click.Group,
+    kinds: tuple[str, ...],
+    *,
+    noun: str,
+    example: str,
+    moved: Mapping[str, str] | None = None,
+) -> None:
+    """Give a group the four commands over specs of these kinds; see `_Group`."""
+    of = _Group(group, kinds, noun, example, moved or {})
+    for add in (_add_ls, _add_cat, _add_cp, _add_validate):
+        add(of)
+
+
+def _add_ls(of: _Group) -> None:
+    one_kind = len(of.all_kinds) == 1
+
+    @of.group.command("ls", short_help=f"List every {of.noun} spec.")
     @click.argument("words", nargs=-1, metavar="[WORD]...")
-    @click.option("--kind", type=click.Choice(kinds), default=None, hidden=len(kinds) == 1, help="Only specs of it.")
+    @click.option("--kind", type=click.Choice(of.all_kinds), default=None, hidden=True, help="Only specs of it.")
     @output.options
     def list_command(out: Output, words: tuple[str, ...], kind: str | None) -> None:
         from conceptlib.specs import list_specs
 
-        rows = [row for row in list_specs(kind or kinds) if _holds(row, words)]
-        measured = any(row["measured"] for row in rows)
-        left_out = {"kind"} if kind or len(kinds) == 1 else set()
-        left_out |= set() if measured else {"measured"}
+        if kind in of.moved:
+            out.note(f"`conceptlib {of.moved[kind]} ls` lists them as well")
+        rows = [row for row in list_specs(kind or of.kinds) if _holds(row, words)]
+        left_out = {"kind"} if kind or one_kind or len(of.kinds) == 1 else set()
+        left_out |= set() if any(row["measured"] for row in rows) else {"measured"}
         columns = [c for c in ("name", "kind", "uses", "origin", "measured", "description") if c not in left_out]
         width = out.width()
         if out.mode == "human" and rows and _too_wide(rows, columns, width):
             out.text("\n".join(_block(row, columns, width) for row in rows))
         else:
-            out.table(rows, columns, empty=f"no {noun} specs yet" if not words else f"no {noun} spec has these words")
+            empty = f"no {of.noun} specs yet" if not words else f"no {of.noun} spec has these words"
+            out.table(rows, columns, empty=empty)
 
     list_command.help = f"""List the specs: your own (working folder, $CONCEPTLIB_HOME/specs) and the built-in ones.
 
-    With WORDs only those that have all of them, in name or description. What a spec may be given: its file
-    (`{group.name} cat NAME`), and every key with `--resolved`.
+    With WORDs, list only those that have all of them in their name or description. `{of.name} cat NAME` prints a
+    spec's file, and with `--resolved` every key that it may be given.
 
     \b
-    conceptlib {group.name} ls
-    conceptlib {group.name} ls {example.partition("/")[0]}"""
+    conceptlib {of.name} ls
+    conceptlib {of.name} ls {of.example.partition("/")[0]}"""
 
-    @group.command("cat", short_help=f"Print a {noun} spec.")
+
+def _add_cat(of: _Group) -> None:
+    @of.group.command("cat", short_help=f"Print a {of.noun} spec.")
     @click.argument("name")
     @click.option("--resolved", is_flag=True, help="Print it with every default filled in and overrides applied.")
     @output.overrides_argument
@@ -70,19 +120,22 @@ def add_spec_commands(group: click.Group, kinds: tuple[str, ...], *, noun: str, 
     def cat_command(out: Output, name: str, resolved: bool, overrides: tuple[str, ...]) -> None:
         from conceptlib.specs import load_spec, read_spec_text, to_yaml
 
+        of.note(out, "cat", [name])
         if resolved or overrides or out.mode == "json":
-            spec = load_spec(kinds, name, overrides).resolved(whole=True)
+            spec = load_spec(of.all_kinds, name, overrides).resolved(whole=True)
             out.result(spec, human=to_yaml(spec), quiet=to_yaml(spec))
         else:
-            out.text(read_spec_text(kinds, name))
+            out.text(read_spec_text(of.all_kinds, name))
 
     cat_command.help = f"""Print the file of a spec, comments and all.
 
     \b
-    conceptlib {group.name} cat {example}
-    conceptlib {group.name} cat {example} --resolved seed=1"""
+    conceptlib {of.name} cat {of.example}
+    conceptlib {of.name} cat {of.example} --resolved seed=1"""
 
-    @group.command("cp", short_help=f"Copy a {noun} spec to edit it.")
+
+def _add_cp(of: _Group) -> None:
+    @of.group.command("cp", short_help=f"Copy a {of.noun} spec to edit it.")
     @click.argument("name")
     @click.argument("dest", required=False)
     @output.yes_option
@@ -90,10 +143,11 @@ def add_spec_commands(group: click.Group, kinds: tuple[str, ...], *, noun: str, 
     def copy_command(out: Output, name: str, dest: str | None, yes: bool) -> None:
         from conceptlib.specs import copy_spec
 
-        path = copy_spec(kinds, name, dest, overwrite=yes)
+        of.note(out, "cp", [name])
+        path = copy_spec(of.all_kinds, name, dest, overwrite=yes)
         out.result(
             {"path": path},
-            human=f"copied to {path}; edit it, then `conceptlib {group.name} validate {path}`",
+            human=f"copied to {path}; edit it, then `conceptlib {of.name} validate {path}`",
             quiet=path,
         )
 
@@ -103,17 +157,19 @@ def add_spec_commands(group: click.Group, kinds: tuple[str, ...], *, noun: str, 
     folder. Without DEST the copy keeps its name and stands in front of the original.
 
     \b
-    conceptlib {group.name} cp {example} ./mine.yaml
-    conceptlib {group.name} validate ./mine.yaml"""
+    conceptlib {of.name} cp {of.example} ./mine.yaml
+    conceptlib {of.name} validate ./mine.yaml"""
 
-    @group.command("validate", short_help=f"Say everything that is wrong with a {noun} spec.")
+
+def _add_validate(of: _Group) -> None:
+    @of.group.command("validate", short_help=f"Say everything that is wrong with a {of.noun} spec.")
     @click.argument("names", nargs=-1, metavar="[NAME|FILE|KEY=VALUE]...")
     @output.options
     def validate_command(out: Output, names: tuple[str, ...]) -> int:
         from conceptlib.specs import validate_specs
 
-        overrides = [word for word in names if "=" in word]
-        reports = validate_specs(kinds, [word for word in names if "=" not in word], overrides)
+        overrides, refs = [word for word in names if "=" in word], [word for word in names if "=" not in word]
+        reports = validate_specs(of.all_kinds, refs, overrides)
         problems = [problem for report in reports for problem in report.problems]
         out.result(reports, human="\n".join(map(str, reports)), quiet="\n".join(map(str, problems)) or None)
         return 1 if problems else 0
@@ -123,5 +179,5 @@ def add_spec_commands(group: click.Group, kinds: tuple[str, ...], *, noun: str, 
     Without a name, all of them. Exit status 1 when anything is wrong.
 
     \b
-    conceptlib {group.name} validate
-    conceptlib {group.name} validate {example} seed=1"""
+    conceptlib {of.name} validate
+    conceptlib {of.name} validate {of.example} seed=1"""

@@ -31,6 +31,8 @@ from conceptlib.cli.output import Output
 from conceptlib.errors import ConceptlibError
 
 _NOT_VERBS = {"main", "output"}
+_RENAMED = {"detector": "detectors", "model": "models"}
+"""Groups that had another name: the old one still works, with a note."""
 
 
 def verbs() -> list[str]:
@@ -64,6 +66,10 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if new := _RENAMED.get(args[0]):
+            if not {"-q", "--quiet"}.intersection(args):
+                Output().note(f"`conceptlib {args[0]}` is `conceptlib {new}` now")
+            args = [new, *args[1:]]
         try:
             return super().resolve_command(ctx, args)
         except click.exceptions.NoSuchCommand as error:  # click looks for the nearest among commands it has loaded

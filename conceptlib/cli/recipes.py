@@ -9,7 +9,8 @@ from conceptlib.cli._specs import add_spec_commands
 
 @click.group("recipes")
 def cli() -> None:
-    """List, show, copy and check recipes, suites, sweeps and models."""
+    """List, show, copy and check recipes: what `conceptlib erase` does."""
 
 
-add_spec_commands(cli, ("recipe", "suite", "sweep", "model"), noun="recipe", example="geom-erasing/qr")
+_MOVED = {"suite": "suites", "sweep": "sweeps", "model": "models"}
+add_spec_commands(cli, ("recipe",), noun="recipe", example="geom-erasing/qr", moved=_MOVED)

@@ -115,5 +115,5 @@ def spec_of(lock: Any, where: Path) -> DetectorSpec:
         raise ConceptlibError(
             f"the detector's lock holds no valid spec: {error}",
             where=where,
-            hint="it was made by another version of conceptlib: train it again with `conceptlib detector train`",
+            hint="it was made by another version of conceptlib: train it again with `conceptlib detectors train`",
         ) from error

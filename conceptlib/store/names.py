@@ -21,7 +21,7 @@ MADE_BY: Final = {
     "dataset": "conceptlib build {name}",
     "images": "conceptlib generate CHECKPOINT",
     "annotations": "conceptlib annotate DATASET --detector {name}",
-    "detector": "conceptlib detector train {name} --data DATASET",
+    "detector": "conceptlib detectors train {name} --data DATASET",
     "checkpoint": "conceptlib erase {name} --data DATASET --annotations A --base tiny",
     "evaluation": "conceptlib evaluate CHECKPOINT",
 }

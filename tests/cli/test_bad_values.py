@@ -59,7 +59,7 @@ OVERRIDES = [
     "rows=1e400",
     "rows=" + "9" * 5000,
 ]
-SAFE = {"conceptlib demo", "conceptlib model train"}
+SAFE = {"conceptlib demo", "conceptlib models train"}
 """Commands that take minutes when nothing is wrong; their values are tried by their own tests."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conceptlib.cli.main import main
+from conceptlib.cli.main import main, verbs
 from conceptlib.specs import load_spec
 
 
@@ -15,7 +15,7 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
     return status, captured.out, captured.err
 
 
-@pytest.mark.parametrize("group", ["datasets", "detectors", "recipes", "concepts"])
+@pytest.mark.parametrize("group", ["datasets", "detectors", "recipes", "concepts", "suites", "sweeps", "models"])
 def test_every_listed_spec_can_be_shown_copied_and_checked(capsys, tmp_path: Path, group: str) -> None:
     status, shown, _ = run(capsys, group, "ls", "--quiet")
     names = shown.split()
@@ -28,6 +28,31 @@ def test_every_listed_spec_can_be_shown_copied_and_checked(capsys, tmp_path: Pat
         assert (status, path) == (0, f"{target}\n")
         status, report, error = run(capsys, group, "validate", str(target))
         assert status == 0, report + error
+
+
+@pytest.mark.parametrize(("name", "kind", "group"), [("icd", "suite", "suites"), ("methods", "sweep", "sweeps")])
+def test_what_recipes_held_before_is_found_with_a_note(capsys, name: str, kind: str, group: str) -> None:
+    status, text, note = run(capsys, "recipes", "cat", name)
+    assert status == 0 and f"name: {name}\n" in text and f"`conceptlib {group} cat {name}`" in note
+    assert run(capsys, "recipes", "validate", name)[0] == 0
+    status, names, note = run(capsys, "recipes", "ls", "--kind", kind, "--json")
+    assert name in [row["name"] for row in json.loads(names)] and f"conceptlib {group} ls" in note
+    assert name not in run(capsys, "recipes", "ls", "-q")[1].split()
+    assert run(capsys, "recipes", "cat", "uce/object")[2] == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (["detector", "export", "--help"], "conceptlib detectors export"),
+        (["model", "check", "--help"], "conceptlib models check"),
+    ],
+)
+def test_groups_that_had_another_name_still_work(capsys, old: list[str], new: str) -> None:
+    status, text, note = run(capsys, *old)
+    assert status == 0 and f"Usage: {new}" in text
+    assert note == f"`conceptlib {old[0]}` is `conceptlib {new.split()[1]}` now\n"
+    assert run(capsys, *old, "--quiet")[2] == "" and old[0] not in verbs()
 
 
 def test_ls_json(capsys) -> None:

@@ -19,7 +19,7 @@ TYPOS = [
     "sweep methods base=nosuch",
     "sweep methods recipes=[nosuch/x]",
     "annotate nosuch --detector zxing",
-    "detector train nosuch --data nosuch",
+    "detectors train nosuch --data nosuch",
     "build nosuch",
     "import nosuch.pt --method esd --concept x --base tiny",
     "publish nosuch --to ./x",

@@ -24,7 +24,7 @@ def test_train_export_annotate(home: Path) -> None:
     store = Store(home)
     dataset(store, {"train": (30,), "test": (6,)})
     trained = train_detector("yolo-icd", "codes", store=store, device="cpu", overrides=["steps=4", "batch_size=4"])
-    done = CliRunner().invoke(cli, ["detector", "export", "yolo-icd", "--out", "codes.onnx", "--json"])
+    done = CliRunner().invoke(cli, ["detectors", "export", "yolo-icd", "--out", "codes.onnx", "--json"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert told["detector"] == trained.ref and told["labels"] == ["qr-code"] and Path("codes.onnx").is_file()

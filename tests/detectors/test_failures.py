@@ -147,7 +147,7 @@ def test_opacities_of_a_built_dataset(store: Store) -> None:
 def test_the_command(store: Store, codes: tuple[Artifact, list[Detections]]) -> None:
     run = CliRunner()
     dataset(store, {"train": (2,)}, name="photos", every=10**6)
-    command = ["detector", "eval", "zxing", "--data", "codes", "--clean", "photos", "--annotations", "truth"]
+    command = ["detectors", "eval", "zxing", "--data", "codes", "--clean", "photos", "--annotations", "truth"]
     done = run.invoke(cli, [*command, "--failures", "failures.png"])
     assert done.exit_code == 0, done.output
     header, line = done.stdout.strip().splitlines()
@@ -165,7 +165,10 @@ def test_strangers_weights_need_trust(store: Store, codes: tuple[Artifact, list[
         return str(done.exception)
 
     Path("best.pt").write_bytes(b"whatever")
-    for command in (["annotate", "codes", "--detector", "best.pt"], ["detector", "eval", "best.pt", "--data", "codes"]):
+    for command in (
+        ["annotate", "codes", "--detector", "best.pt"],
+        ["detectors", "eval", "best.pt", "--data", "codes"],
+    ):
         refused = answer(*command)
         assert "pickle" in refused and "--trust" in refused
         assert "cannot be read" in answer(*command, "--trust")

@@ -123,7 +123,7 @@ def test_lines_are_scored_as_lines(store: Store, signs: tuple[Artifact, Artifact
 
 
 def test_the_table_says_the_level(store: Store, signs: tuple[Artifact, Artifact]) -> None:
-    result = CliRunner().invoke(cli, ["detector", "eval", "rapidocr", "--data", "signs", "--json", "--device", "cpu"])
+    result = CliRunner().invoke(cli, ["detectors", "eval", "rapidocr", "--data", "signs", "--json", "--device", "cpu"])
     assert result.exit_code == 0, result.output
     (row,) = json.loads(result.stdout)
     assert row["level"] == "line" and row["words read"] == 0

@@ -168,7 +168,7 @@ def test_evaluation_says_what_is_missing(store: Store, codes: tuple[Artifact, Ar
 def test_finding_a_detector(store: Store, codes: tuple[Artifact, Artifact]) -> None:
     with pytest.raises(NotFound) as missing:
         load_detector("yolo-icd", store=store)
-    assert "conceptlib detector train yolo-icd" in missing.value.hint
+    assert "conceptlib detectors train yolo-icd" in missing.value.hint
     with pytest.raises(NotFound) as unknown:
         load_detector("zxin", store=store)
     assert "zxing" in unknown.value.hint
@@ -206,16 +206,16 @@ def test_what_cannot_be_trained(store: Store, codes: tuple[Artifact, Artifact]) 
 
 def test_commands(store: Store, codes: tuple[Artifact, Artifact]) -> None:
     run = CliRunner()
-    trained = run.invoke(cli, ["detector", "train", "yolo-icd", "--data", "codes", "--device", "cpu", "--json", *FEW])
+    trained = run.invoke(cli, ["detectors", "train", "yolo-icd", "--data", "codes", "--device", "cpu", "--json", *FEW])
     assert trained.exit_code == 0, trained.output
     told = json.loads(trained.stdout)
     assert told["detector"].startswith("yolo-icd@") and "mAP50" in told["scores"]
-    table = run.invoke(cli, ["detector", "eval", "zxing", "yolo-icd", "--data", "codes", "--device", "cpu"])
+    table = run.invoke(cli, ["detectors", "eval", "zxing", "yolo-icd", "--data", "codes", "--device", "cpu"])
     assert table.exit_code == 0, table.output
     header, *lines = table.stdout.strip().splitlines()
     assert "mAP50" in header and [line.split()[0] for line in lines] == ["zxing", "yolo-icd"]
-    rows = json.loads(run.invoke(cli, ["detector", "eval", "zxing", "--data", "codes", "--json"]).stdout)
+    rows = json.loads(run.invoke(cli, ["detectors", "eval", "zxing", "--data", "codes", "--json"]).stdout)
     assert {score["metric"] for score in rows[0]["scores"]} >= {"mAP50", "mAP50-95", "recall", "false-positive-rate"}
     quiet = run.invoke(cli, ["annotate", "codes", "--detector", "zxing", "--quiet"])
     assert quiet.stdout.strip() == store.get("zxing", kind="annotations").ref
-    assert run.invoke(cli, ["detector", "train", "yolo-icd"]).exit_code == 2
+    assert run.invoke(cli, ["detectors", "train", "yolo-icd"]).exit_code == 2

@@ -88,7 +88,7 @@ def test_repair_takes_out_what_is_damaged_and_tells_the_command(
     [
         ("annotations", "zxing", ["dataset"], "conceptlib annotate {dataset} --detector zxing"),
         ("annotations", "truth", ["dataset"], "conceptlib build DATASET  # {dataset}"),
-        ("detector", "yolo", ["dataset"], "conceptlib detector train yolo --data {dataset}"),
+        ("detector", "yolo", ["dataset"], "conceptlib detectors train yolo --data {dataset}"),
         ("images", "uce/qr", ["checkpoint"], "conceptlib generate {checkpoint}"),
         ("evaluation", "uce/qr/icd", ["checkpoint"], "conceptlib evaluate {checkpoint}"),
         (

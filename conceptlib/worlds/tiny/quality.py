@@ -1,6 +1,6 @@
 """Drawing with `tiny` and measuring what it draws: the bars it has to pass.
 
-report = check(load_pipeline())         # `conceptlib model check tiny`
+report = check(load_pipeline())         # `conceptlib models check tiny`
 """
 
 from __future__ import annotations

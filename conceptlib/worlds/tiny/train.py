@@ -1,6 +1,6 @@
 """Make `tiny` from its recipe: pictures, autoencoder, latents, UNet and text encoder, classifier, package.
 
-    conceptlib model train tiny --out DIR [--device cuda] [diffusion.steps=2000 ...]
+    conceptlib models train tiny --out DIR [--device cuda] [diffusion.steps=2000 ...]
 
 Each stage leaves a finished file in `DIR/work`, and a rerun goes on from there; training itself resumes from its last
 checkpoint.

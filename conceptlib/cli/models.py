@@ -1,4 +1,4 @@
-"""`conceptlib model train|check`."""
+"""`conceptlib models`: recipes of whole models, training from them, and measuring what came of it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from pathlib import Path
 import click
 
 from conceptlib.cli import output
+from conceptlib.cli._specs import add_spec_commands
 from conceptlib.cli.output import Output
 
 
-@click.group("model")
+@click.group("models")
 def cli() -> None:
-    """Make the embedded model from its recipe, and measure what it draws."""
+    """List the recipes of models, train the embedded one, and measure what it generates."""
+
+
+add_spec_commands(cli, ("model",), noun="model", example="tiny")
 
 
 @cli.command("train")
