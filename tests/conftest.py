@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 from collections.abc import Iterator
@@ -53,6 +54,10 @@ def collected() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+# At the end all is garbage: some libraries look for what is left of theirs, and tell.
+atexit.register(gc.unfreeze)
 
 
 @pytest.fixture(autouse=True)

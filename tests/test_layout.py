@@ -290,7 +290,6 @@ def test_the_lower_rooms_are_light(room: str) -> None:
 
 
 LONG_MODULES = {
-    "concepts.images": 425,
     "concepts.tables": 500,
     "erasers.loop": 425,
     "store.journal": 450,

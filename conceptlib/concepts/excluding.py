@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from conceptlib.concepts.images import resize_to
+from conceptlib.concepts.resizing import resize_to
 from conceptlib.errors import ConceptlibError
 
 if TYPE_CHECKING:

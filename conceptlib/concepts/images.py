@@ -15,14 +15,14 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from conceptlib.concepts.colours import to_rgb
 from conceptlib.concepts.rejects import Reject, first_line
+from conceptlib.concepts.resizing import GAP, Buckets, Resize, default_buckets, resize_to
 from conceptlib.concepts.safe import read_file
 
 # Formats that Pillow decodes itself. Not EPS (runs Ghostscript) and no exotic container whose only use is an exploit.
@@ -44,35 +44,7 @@ MAX_PNG_TEXT = 64 << 20
 MIN_SIDE = 16
 _HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
-GAP = 3.0
-"""How many times its final size a picture is averaged down to before Lanczos: Pillow calls it indistinguishable."""
-
-Resize = Literal["fit", "crop", "pad", "max-side", "buckets", "none"]
-SQUARE = ("fit", "crop")
-"""Ways of resizing that cut a square out of the picture."""
-Buckets = tuple[tuple[int, int], ...]
 Format = Literal["jpeg", "png", "webp"]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A part of a picture that is used in its stead.
-
-    Args:
-        share: its side, of the largest that fits: above 0, at most 1.
-        x, y: where it lies in the room that is left, 0 (left, top) to 1 (right, bottom).
-    """
-
-    share: float
-    x: float
-    y: float
-
-    def of(self, image: Image.Image, square: bool) -> Image.Image:
-        """That part, in whole pixels: a square, or of the picture's own shape."""
-        whole = (min(image.size),) * 2 if square else image.size
-        width, height = (max(1, round(self.share * side)) for side in whole)
-        left, top = round(self.x * (image.width - width)), round(self.y * (image.height - height))
-        return image.crop((left, top, left + width, top + height))
 
 
 def decode(
@@ -123,7 +95,7 @@ def decode_whole(
     if isinstance(data, Image.Image):
         _check_size(data, min_side, max_pixels)
         turned = upright(data)
-        return _to_rgb(turned.copy() if turned is data and not fresh else turned)
+        return to_rgb(turned.copy() if turned is data and not fresh else turned)
     raw = read_file(data) if isinstance(data, Path) else data
     if not raw:
         raise Reject("unreadable", "the file is empty")
@@ -135,7 +107,7 @@ def decode_whole(
             _reduce(image, resolution, resize, buckets, max_pixels, share)
             try:
                 image.load()
-                return _to_rgb(upright(image))
+                return to_rgb(upright(image))
             except Reject:
                 raise
             except Exception as error:
@@ -144,85 +116,6 @@ def decode_whole(
                 text = first_line(error)
                 early = "truncated" in text or "end of file" in text.lower() or isinstance(error, EOFError)
                 raise Reject("truncated" if early else "damaged", text) from error
-
-
-def resize_to(
-    image: Image.Image, resolution: int | None, resize: Resize, buckets: Buckets = (), reducing_gap: float = GAP
-) -> Image.Image:
-    """Bring an RGB picture to size (Lanczos).
-
-    Args:
-        resolution: pixels; None only with "none".
-        resize: "fit": a square of `resolution`, cropped around the middle, enlarged where need be; "crop": such a
-            square cut out at the picture's own scale, which is enlarged only where a side is shorter; "pad": the whole
-            picture in such a square, white beside it; "max-side": the longer side at most `resolution`, never enlarged;
-            "buckets": filled and cropped to the one of `buckets` whose shape is nearest; "none": as it is.
-        buckets: (width, height) in pixels; empty: `default_buckets(resolution)`.
-        reducing_gap: with "max-side" and "pad" pictures are averaged down to so many times their size before; 3 cannot
-            be told from Lanczos alone, 2 takes half the time.
-    """
-    if resize == "none" or resolution is None:
-        return image
-    if resize == "fit":
-        return _fill(image, (resolution, resolution))
-    if resize == "buckets":
-        return _fill(image, nearest_bucket(image.size, buckets or default_buckets(resolution)))
-    if resize == "crop":
-        if min(image.size) <= resolution:
-            return _fill(image, (resolution, resolution))
-        left, top = (image.width - resolution) // 2, (image.height - resolution) // 2
-        return image.crop((left, top, left + resolution, top + resolution))
-    scale = resolution / max(image.size)
-    if resize == "max-side" and scale >= 1:
-        return image
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    scaled = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=reducing_gap)
-    if resize == "max-side" or size == (resolution, resolution):
-        return scaled
-    square = Image.new("RGB", (resolution, resolution), (255, 255, 255))
-    square.paste(scaled, ((resolution - size[0]) // 2, (resolution - size[1]) // 2))
-    return square
-
-
-def default_buckets(resolution: int) -> Buckets:
-    """Shapes of about `resolution`² pixels and at most 4:1, as SDXL was trained on (Podell et al. 2023,
-    arXiv:2307.01952, section 2.3): sides are multiples of 64 px, of 8 below 512.
-
-    >>> default_buckets(64)
-    ((32, 128), (40, 96), (48, 80), (56, 72), (64, 64), (72, 56), (80, 48), (96, 40), (128, 32))
-    """
-    step = 64 if resolution >= 512 else 8
-    shapes: dict[int, int] = {}
-    for width in range(max(step, resolution // 2 // step * step), resolution + 1, step):
-        shapes[width] = max(step, resolution * resolution // width // step * step)
-    wide = [(width, height) for width, height in shapes.items() if width <= height]
-    return tuple(dict.fromkeys([*wide, *((height, width) for width, height in reversed(wide))]))
-
-
-def nearest_bucket(size: tuple[int, int], buckets: Buckets) -> tuple[int, int]:
-    """The bucket whose width-to-height ratio is nearest, on a logarithmic scale; the first of equals.
-
-    Args:
-        size: (width, height) of the picture.
-    """
-    shape = math.log(size[0] / size[1])
-    return min(buckets, key=lambda bucket: abs(math.log(bucket[0] / bucket[1]) - shape))
-
-
-def _fill(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scaled to cover `size` and cropped around the middle."""
-    if image.size == size:
-        return image
-    wide, high = float(image.width), float(image.height)
-    if image.width * size[1] < image.height * size[0]:
-        high = image.width * size[1] / size[0]
-    else:
-        wide = image.height * size[0] / size[1]
-    left, top = (image.width - wide) / 2, (image.height - high) / 2
-    box = (left, top, left + wide, top + high)
-    if (wide, high) == size and left.is_integer() and top.is_integer():
-        return image.crop(box)  # what Lanczos makes of it too, in a tenth of the time
-    return image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=GAP)
 
 
 def encode(image: Image.Image, form: Format, quality: int = 95) -> bytes:
@@ -324,60 +217,6 @@ def upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # the block is free-form bytes; the pixels are fine
         return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit sRGB over white."""
-    mode = image.mode
-    if mode in ("I", "F") or mode.startswith("I;16"):
-        return _grey_to_rgb(image)
-    alpha = None
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-    elif mode in ("1", "P", "HSV", "YCbCr", "RGBX"):
-        image = image.convert("RGB")
-    if profile := image.info.get("icc_profile"):
-        image = _to_srgb(image, profile)
-    rgb = image if image.mode == "RGB" else image.convert("RGB")
-    if alpha is not None and np.asarray(alpha).min() < 255:
-        white = Image.new("RGB", rgb.size, (255, 255, 255))
-        white.paste(rgb, mask=alpha)
-        rgb = white
-    rgb.info = {}
-    return rgb
-
-
-def _grey_to_rgb(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and floating-point greys: 0 to 65535, 0 to 255 or 0 to 1, told by the largest value."""
-    values: np.ndarray = np.asarray(image).astype(np.float32)
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
-        raise Reject("unsupported", f"grey levels from {values.min():g} to {values.max():g}; 0 to 65535 are read")
-    if image.mode == "F" and values.max() <= 1:
-        values = values * 255
-    elif image.mode.startswith("I;16") or values.max() > 255:
-        values = values / 257
-    return Image.fromarray(np.rint(values).astype(np.uint8)).convert("RGB")
-
-
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Through the embedded profile; one that does not fit the picture is ignored, as browsers do."""
-    source = image.convert("RGB") if image.mode == "RGBA" else image
-    try:
-        transform = _transform(profile, source.mode)
-        return source if transform is None else (ImageCms.applyTransform(source, transform) or source)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return source
-
-
-@functools.lru_cache(maxsize=32)
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """To sRGB; None for a profile that is sRGB already. Cached: a camera's pictures share one profile, and building
-    takes ms."""
-    opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(opened).lower():
-        return None
-    return ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), mode, "RGB")
 
 
 @functools.cache

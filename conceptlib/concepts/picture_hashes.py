@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from conceptlib.concepts.images import decode_whole, resize_to
+from conceptlib.concepts.images import decode_whole
+from conceptlib.concepts.resizing import resize_to
 from conceptlib.concepts.sketches import SIDE, sketch
 
 HASH_SIDE = 64

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,7 +101,8 @@ class Sketches:
     """The sketches of pictures, by their numbers, in a temporary file."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - gone with this object
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed, and gone, with this object
+        weakref.finalize(self, self._file.close)
         self._numbers: list[int] = []
 
     def add(self, number: int, sketched: bytes | None) -> None:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
 
-from conceptlib.concepts.images import Reject, decode, default_buckets, encode, nearest_bucket, resize_to
+from conceptlib.concepts.images import Reject, decode, encode
+from conceptlib.concepts.resizing import default_buckets, nearest_bucket, resize_to
 
 
 def save(image: Image.Image, form: str, **options: object) -> bytes:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from conceptlib.concepts.build import build, truth_of
-from conceptlib.concepts.images import Cut, Reject, decode_whole, resize_to
+from conceptlib.concepts.images import Reject, decode_whole
+from conceptlib.concepts.resizing import Cut, resize_to
 from conceptlib.concepts.sources import Item
 from conceptlib.concepts.sources.base import variants
 from conceptlib.concepts.tables import AnnotationTable, ImageTable

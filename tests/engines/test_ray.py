@@ -283,8 +283,8 @@ def test_no_token_goes_to_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", "/shared/hf")
     setup = engine_ray._setup(Fake, None)
     assert setup.environment["HF_HOME"] == "/shared/hf" and "HF_TOKEN" not in setup.environment
-    with pytest.raises(ConceptlibError, match="cannot be sent to other machines"):
-        engine_ray._setup(Fake, socket.socket())
+    with socket.socket() as one, pytest.raises(ConceptlibError, match="cannot be sent to other machines"):
+        engine_ray._setup(Fake, one)
 
 
 def test_a_worker_a_cpu_or_a_gpu_where_there_are_any() -> None:

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from conceptlib.concepts.excluding import Exclude
-    from conceptlib.concepts.images import Cut
     from conceptlib.concepts.overlays import Mark
     from conceptlib.concepts.rejects import Reject
+    from conceptlib.concepts.resizing import Cut
     from conceptlib.concepts.sources import Item
     from conceptlib.specs.schema import DatasetSpec
     from conceptlib.store import Store
@@ -181,7 +181,7 @@ class Artist:
         """The row's picture, or the part of it that is used, brought to size. Raises `Reject`."""
         from PIL import Image
 
-        from conceptlib.concepts.images import SQUARE, resize_to
+        from conceptlib.concepts.resizing import SQUARE, resize_to
 
         p = self.params
         whole = self._whole(item)
@@ -221,7 +221,7 @@ class Artist:
 
     def _cut(self, key: str) -> tuple[Cut | None, bool]:
         """The part of the row's picture that is used (None: all of it), and whether it is mirrored."""
-        from conceptlib.concepts.images import Cut
+        from conceptlib.concepts.resizing import Cut
 
         p = self.params
         if p.cut is None and not p.mirror:
