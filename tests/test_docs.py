@@ -64,3 +64,28 @@ def test_pictures_of_pages_are_there_and_small() -> None:
         for name in re.findall(r"!\[[^\]]*\]\((img/[^)]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / name).is_file(), f"{page.name}: {name}"
     assert all(path.stat().st_size < 200_000 for path in (ROOT / "docs" / "img").glob("own-*.jpg"))
+
+
+LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "docs" / "cli.md"]
+
+
+def anchors(page: Path) -> set[str]:
+    """What `#...` may follow a link to a page: its headings, as GitHub writes them."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", text):
+        to = (page.parent / target).resolve() if target else page
+        assert to.exists(), f"{page.name}: {target}"
+        if anchor and to.suffix == ".md":
+            assert anchor in anchors(to), f"{page.name}: {target}#{anchor}"
+
+
+def test_the_index_names_every_page_once() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    linked = sorted(re.findall(r"\]\((\w[\w-]*\.md)\)", index))
+    assert linked == sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md")
