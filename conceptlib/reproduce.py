@@ -288,14 +288,15 @@ class _Maker:
         )
 
     def _images(self, was: Artifact) -> Artifact:
-        from conceptlib.concepts.tables import LABELS, ImageTable
+        from conceptlib.concepts.tables import ImageTable
         from conceptlib.models.generate import generate
 
         table, lock = ImageTable(was), was.lock
         source = self._parent(was, "checkpoint") or _base(lock["source"]["base"])
         return generate(
             source,
-            list(table.rows(columns=["caption", "seed", *LABELS])),
+            list(table.rows(columns=["caption", "seed", *table.labels])),
+            labels=list(table.labels),
             negative=lock["negative_prompt"] or "none",
             num_steps=lock["num_steps"],
             guidance_scale=lock["guidance_scale"],

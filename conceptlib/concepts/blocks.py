@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from conceptlib.concepts.builders import Job, Outcome
 from conceptlib.concepts.reuse import Earlier
-from conceptlib.concepts.shards import Block, Shards
+from conceptlib.concepts.shards import Block, Labelled, Shards
 from conceptlib.concepts.sources import Item
 from conceptlib.concepts.sources.base import Slice
 from conceptlib.store import Artifact
@@ -85,7 +85,7 @@ class BlockWork:
     """Draws and writes blocks. Can be pickled; what it opens (an earlier build, a captioner) it opens once.
 
     Args:
-        folder, shard_rows, exact: of the shards.
+        folder, shard_rows, exact, labels: of the shards.
         draw, caption: of the job, see `Job`; `draw` records its inputs where rows may be used again.
         earlier: the folder of the build whose rows are used again.
     """
@@ -96,17 +96,18 @@ class BlockWork:
     draw: Callable[[Item], Outcome]
     caption: Any = None
     earlier: Path | None = None
+    labels: Labelled = field(default_factory=Labelled)
     _known: Earlier | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, job: Job, shards: Shards, draw: Callable[[Item], Outcome], earlier: Earlier | None) -> BlockWork:
         path = earlier.artifact.path if earlier else None
-        return cls(shards.folder, shards.shard_rows, shards.exact, draw, job.caption, path)
+        return cls(shards.folder, shards.shard_rows, shards.exact, draw, job.caption, path, shards.labels)
 
     def __call__(self, task: BlockTask) -> BlockDone:
         if self.earlier is not None and self._known is None:
             self._known = Earlier(Artifact.open(self.earlier), self.exact)
-        block = Block(self.folder, task.split, task.number, self.shard_rows, self.exact)
+        block = Block(self.folder, task.split, task.number, self.shard_rows, self.exact, self.labels)
         ready = block.done - task.first  # shards that a worker finished before it died
         rows: Iterator[Any] = (item for number, item in enumerate(task.rows()) if number >= ready)
         before = self._known.count if self._known else 0

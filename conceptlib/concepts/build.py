@@ -23,10 +23,11 @@ from typing import Any
 from conceptlib.concepts.blocks import BlockWork, block_tasks
 from conceptlib.concepts.builders import Job, RowsJob
 from conceptlib.concepts.duplicates import VERSION as COPIES
+from conceptlib.concepts.labels import DECLARED
 from conceptlib.concepts.prompts.subset import build_subset, find_base, subset_ref
 from conceptlib.concepts.prompts.table import is_prompts
 from conceptlib.concepts.reuse import Earlier, Recorded, find_earlier, recipe_digest
-from conceptlib.concepts.shards import Shards
+from conceptlib.concepts.shards import Labelled, Shards
 from conceptlib.concepts.sources import Item
 from conceptlib.concepts.sources.base import variants
 from conceptlib.concepts.tables import ImageTable
@@ -44,6 +45,7 @@ _PATHS = ("source", "fonts", "missing_captions", "file", "exclude")
 """Parameters that may be paths."""
 _HINTS = {  # of reasons for which no picture can be used
     "bad-caption": "a caption is text: correct those that are none, or say another caption_column=",
+    "bad-label": "correct the values, or say what the column holds: labels={NAME: text}",
     "bad-row": "correct the metadata's lines",
     "missing-file": "names in metadata are relative to its own folder, paths in tables to the table's",
     "no-caption": "write metadata.jsonl or NAME.txt files, or say missing_captions=keep, or =MODEL for one that writes "
@@ -185,7 +187,8 @@ class _Build:
 
     def run(self) -> Artifact:
         job = self.job
-        shards = Shards(self.draft.path / _PARTS, job.shard_rows, job.exact)
+        labels = Labelled(job.columns, tuple(job.labels))
+        shards = Shards(self.draft.path / _PARTS, job.shard_rows, job.exact, labels)
         items, plan = self._without_duplicates()
         recipe = recipe_digest(self.spec.builder, job.recipe) if job.recipe is not None else None
         earlier = find_earlier(self.store, self.spec.name, recipe, job.exact) if recipe else None
@@ -198,6 +201,8 @@ class _Build:
         }
         if not info["written"]:
             raise self._nothing(shards)
+        if known := shards.label_columns():
+            info[DECLARED] = {name: label.as_dict() for name, label in known.items()}
         if recipe is not None:
             info |= {"recipe": recipe, "reused": reused}
         if plan is not None:

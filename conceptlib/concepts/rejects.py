@@ -21,6 +21,7 @@ class Reject(Exception):
         "refused",  # a path that leads out of its source, or is no regular file; an address
         "no-caption",
         "bad-caption",  # it is no text, or in an encoding that nobody named
+        "bad-label",  # it is none of its column's kind
         "bad-row",  # a line of a table that does not fit it
         "has-concept",  # a detector finds the concept in it already
         "no-split",  # it lies in none of the source's splits

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import count, repeat
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from conceptlib.concepts.builders import Outcome
+from conceptlib.concepts.labels import MOST_VALUES, Columns, Label
 from conceptlib.concepts.sources import Item
 from conceptlib.concepts.tables import (
-    LABELS,
     SHARD_BYTES,
     AnnotationTable,
     ShardWriter,
@@ -37,6 +38,19 @@ _RECORD = re.compile(rf"(?P<split>{'|'.join(SPLITS)})-(?P<block>\d{{5,}})\.\d{{3
 _FOLDERS = {"images.parquet": "data", "truth.parquet": "truth", "inputs.parquet": "inputs"}
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """The label columns of a dataset.
+
+    Args:
+        columns: all of them.
+        told: those that are part of what the dataset is: its id has their values.
+    """
+
+    columns: Columns = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+
+
 class Shards:
     """The shards of a build: `parts/train-00000.000.{images,truth,inputs}.parquet`, and a record, which counts, once
     all are whole.
@@ -49,10 +63,12 @@ class Shards:
         folder: for the parts.
         shard_rows: items a block.
         exact: whether there is a truth to write.
+        labels: of the pictures.
     """
 
-    def __init__(self, folder: Path, shard_rows: int, exact: bool = True) -> None:
+    def __init__(self, folder: Path, shard_rows: int, exact: bool = True, labels: Labelled | None = None) -> None:
         self.folder, self.shard_rows, self.exact = folder, shard_rows, exact
+        self.labels = labels or Labelled()
         folder.mkdir(parents=True, exist_ok=True)
         self._records: dict[str, dict[int, list[dict[str, Any]]]] = {split: {} for split in SPLITS}
         for path in folder.glob("*.json"):
@@ -85,7 +101,7 @@ class Shards:
         split, number = outcome.split, next(self._turns[outcome.split])
         block = self._open.get(split)
         if block is None or block.number != number:
-            block = self._open[split] = Block(self.folder, split, number, self.shard_rows, self.exact)
+            block = self._open[split] = Block(self.folder, split, number, self.shard_rows, self.exact, self.labels)
             self._records[split][number] = block.records
         block.add(outcome)
         self.read += 1
@@ -127,6 +143,16 @@ class Shards:
             "overlay_rejects": sum(counts["overlay_rejects"].values()),
             "image_bytes": total["bytes"],
         }
+
+    def label_columns(self) -> dict[str, Label]:
+        """The label columns, and of each class the values with their counts, unless there are very many."""
+        found = {}
+        for name, kind in self.labels.columns.items():
+            known = [record.get("labels", {}).get(name) for record in self._all()]
+            values = sum((Counter(one) for one in known if one), Counter[str]())
+            whole = kind == "class" and None not in known and len(values) <= MOST_VALUES
+            found[name] = Label(kind, dict(sorted(values.items())) if whole else None)
+        return found
 
     def rejects(self) -> Iterator[dict[str, str]]:
         """Everything that was left out, in the order of the shards."""
@@ -190,9 +216,11 @@ class Block:
     A shard ends where its pictures reach `SHARD_BYTES`, and with the block.
     """
 
-    def __init__(self, folder: Path, split: str, number: int, shard_rows: int, exact: bool) -> None:
+    def __init__(
+        self, folder: Path, split: str, number: int, shard_rows: int, exact: bool, labels: Labelled | None = None
+    ) -> None:
         self.folder, self.split, self.number = folder, split, number
-        self.shard_rows, self.exact = shard_rows, exact
+        self.shard_rows, self.exact, self.labels = shard_rows, exact, labels or Labelled()
         self.records = finished(folder, split, number)
         self._shard: _Shard | None = None
 
@@ -205,7 +233,7 @@ class Block:
         """The next item of the block."""
         if self._shard is None:
             stem = _part(self.folder, self.split, self.number, len(self.records), "x").with_suffix("")
-            self._shard = _Shard(stem, self.split, self.exact)
+            self._shard = _Shard(stem, self.split, self.exact, self.labels)
         self._shard.add(outcome)
         whole = self.done + self._shard.record["read"] >= self.shard_rows
         if whole or self._shard.images_bytes >= SHARD_BYTES:
@@ -244,18 +272,19 @@ class _Shard:
     hold.
     """
 
-    def __init__(self, stem: Path, split: str, exact: bool) -> None:
-        self._stem, self._split = stem, split
-        self._images: ShardWriter | None = None
+    def __init__(self, stem: Path, split: str, exact: bool, labels: Labelled) -> None:
+        self._stem, self._split, self._labels = stem, split, labels
+        self._images = ShardWriter(self._part("images"), image_schema(labels.columns))
         self._truth = ShardWriter(self._part("truth"), annotation_schema()) if exact else None
         self._inputs = ShardWriter(self._part("inputs"), INPUTS)
         self._lines: list[tuple[str, str, Any]] = []
         self.record: dict[str, Any] = {"read": 0, "written": 0, "polluted_images": 0, "lines": []}
         self.record |= {key: Counter() for key in ("rejects", "overlay_rejects", "polluted", "captions")}
+        self.record["labels"] = {name: {} for name, kind in labels.columns.items() if kind == "class"}
 
     @property
     def images_bytes(self) -> int:
-        return self._images.bytes if self._images else 0
+        return self._images.bytes
 
     def add(self, outcome: Outcome) -> None:
         record, row = self.record, outcome.row
@@ -264,7 +293,8 @@ class _Shard:
         if row is None:
             record["rejects"].update(reject["reason"] for reject in outcome.rejects)
             return
-        self._writer(any(name in row for name in LABELS)).add(row)
+        self._images.add(row)
+        self._count_labels(row)
         # What lies in rejects.jsonl beside a row would have to be found again: such a row is drawn anew.
         kept = None if outcome.rejects else outcome.input
         self._inputs.add({"image_id": outcome.key, "input": kept, "machine_caption": outcome.machine_caption})
@@ -288,11 +318,11 @@ class _Shard:
         record["polluted_images"] += bool(concepts)
         record["polluted"].update(concepts)
         record["captions"][("machine" if outcome.machine_caption else "source") if row["caption"] else "none"] += 1
-        self._lines.append((row["image_id"], row["image_sha256"], [row["caption"], geometry]))
+        told = [{name: row.get(name) for name in self._labels.told}] if self._labels.told else []
+        self._lines.append((row["image_id"], row["image_sha256"], [row["caption"], geometry, *told]))
 
     def close(self) -> dict[str, Any]:
-        self._writer(False).close()  # a shard whose items were all rejected is an empty file, not a gap
-        for writer in (self._truth, self._inputs):
+        for writer in (self._images, self._truth, self._inputs):
             if writer is not None:
                 writer.close()
         record = self.record | {"bytes": self.images_bytes}
@@ -306,10 +336,15 @@ class _Shard:
             if writer is not None:
                 writer.abandon()
 
-    def _writer(self, labels: bool) -> ShardWriter:
-        if self._images is None:
-            self._images = ShardWriter(self._part("images"), image_schema(labels))
-        return self._images
+    def _count_labels(self, row: dict[str, Any]) -> None:
+        """The values of the class columns, no more of one than a manifest lists."""
+        for name, counts in self.record["labels"].items():
+            value = row.get(name)
+            if counts is None or value is None:
+                continue
+            counts[value] = counts.get(value, 0) + 1
+            if len(counts) > MOST_VALUES:
+                self.record["labels"][name] = None
 
     def _part(self, what: str) -> Path:
         return self._stem.with_name(f"{self._stem.name}.{what}.parquet")

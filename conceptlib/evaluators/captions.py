@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from conceptlib.concepts.tables import LABELS, AnnotationTable, ImageTable
+from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.errors import ConceptlibError
 from conceptlib.store import Artifact, Store
 from conceptlib.store.seeds import row_seed
@@ -81,7 +81,7 @@ def held_out(n: int, seed: int, source: str, dataset: Artifact | None) -> HeldOu
 def world_words(caption: str) -> dict[str, str | None]:
     """The world's words in a caption, one an attribute, None where it states none."""
     found = world.parse(caption)
-    return {name: found.get(name) for name in LABELS}
+    return {name: found.get(name) for name in world.ATTRIBUTES}
 
 
 def clean_pictures(
@@ -121,5 +121,5 @@ def lineage(checkpoint: Artifact | None, store: Store) -> dict[str, Artifact]:
 
 def _of_world(dataset: Artifact) -> bool:
     """Whether its captions are the world's: its rows carry the world's words."""
-    first = next(ImageTable(dataset).rows(columns=list(LABELS)), None)
+    first = next(ImageTable(dataset).rows(columns=list(world.ATTRIBUTES)), None)
     return first is not None and first.get("object") is not None

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
-from conceptlib.concepts.tables import LABELS, AnnotationTable, ImageTable, suffix_of
+from conceptlib.concepts.labels import in_row, shown
+from conceptlib.concepts.tables import AnnotationTable, ImageTable, suffix_of
 from conceptlib.errors import ConceptlibError, did_you_mean
 from conceptlib.formats._names import Names
 from conceptlib.geometry import Detections, xyxy_to_xywh
@@ -59,7 +60,7 @@ class Sample:
     def about(self) -> dict[str, Any]:
         """The row's columns that are no picture and no caption; unknown labels are left out."""
         known = {key: self.row[key] for key in ("image_id", "image_sha256", "width", "height", "seed")}
-        return known | {key: self.row[key] for key in LABELS if self.row.get(key) is not None}
+        return known | {key: shown(value) for key, value in in_row(self.row).items() if value is not None}
 
 
 @dataclass

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from conceptlib.concepts.tables import LABELS, ImageTable, image_row, shard_name
+from conceptlib.concepts.labels import Columns, kinds_of
+from conceptlib.concepts.tables import ImageTable, image_row, shard_name
 from conceptlib.cores import available
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.beside import Beside
@@ -27,6 +28,7 @@ from conceptlib.progress import Progress
 from conceptlib.specs.registry import version_lock
 from conceptlib.store import Artifact, Store
 from conceptlib.store.hashing import digest, sha256_file
+from conceptlib.worlds import labels_in, locked_labels
 
 VERSION = 1
 """Of what is drawn here: raised whenever the same model, rows and settings come to give other pictures."""
@@ -48,6 +50,7 @@ def generate(
     batch_size: int | None = None,
     split: str = "train",
     name: str | None = None,
+    labels: Sequence[str] | None = None,
     store: Store | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
@@ -57,12 +60,13 @@ def generate(
 
     Args:
         source: a checkpoint (artifact, name, id, folder, Hub id) or a base (`tiny`, a folder, a Hub id).
-        rows: `caption` and `seed`, and if known `object`, `colour`, `background`, `style` (copied).
+        rows: `caption` and `seed`, and perhaps label columns.
         negative: `checkpoint` for the checkpoint's own negative prompt (none for a base), `none`, or the text of one.
         num_steps, guidance_scale, batch_size: see `sample`.
         resolution: side in pixels; by default the model's.
         split: name of the split that the pictures are stored as.
         name: of the artifact; by default the source's.
+        labels: the rows' columns that are copied as labels; by default those of a world of whose words they have some.
         device, dtype: by default the best there is.
         progress: called with ("generate", rows done, rows in all).
 
@@ -81,7 +85,10 @@ def generate(
     store = store or Store()
     folder = find(source, store)
     placement = choose(device, dtype)
-    known: list[dict[str, Any]] = [{key: row.get(key) for key in ("caption", "seed", *LABELS)} for row in rows]
+    columns = _columns(rows, labels)
+    known: list[dict[str, Any]] = [
+        {"caption": row["caption"], "seed": row["seed"], **locked_labels(row, columns)} for row in rows
+    ]
     if negative == "checkpoint":
         negative_prompt = Checkpoint.read(folder).negative_prompt if folder else ""
     else:
@@ -111,7 +118,6 @@ def generate(
         missing = [index for index, path in enumerate(paths) if not path.is_file()]
         pipe = load(source, device=device, dtype=dtype, store=store) if missing else None
         cache = PromptCache(pipe) if pipe else None
-        labelled = any(row[label] is not None for row in known for label in LABELS)
         with ThreadPoolExecutor(min(MOST_ENCODERS, available())) as encoders, Beside(AHEAD) as beside:
             for index in missing:
                 start = index * SHARD_ROWS
@@ -128,11 +134,19 @@ def generate(
                     width=resolution,
                     cache=cache,
                     progress=_shifted(progress, start, len(known)),
-                    each=partial(_encode_beside, beside, encoders, shards[index], start, labelled, written),
+                    each=partial(_encode_beside, beside, encoders, shards[index], start, columns, written),
                 )
-                beside.do(partial(ImageTable.write, paths[index], written, labels=labelled))
+                beside.do(partial(ImageTable.write, paths[index], written, labels=columns))
         info = {"images": len(known), "negative_prompt": negative_prompt, "device": str(placement.device)}
         return draft.commit(info=info)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], labels: Sequence[str] | None) -> Columns:
+    """The label columns of the pictures: of those that are asked for all, if any row has a value of one."""
+    names = labels_in(rows) if labels is None else tuple(labels)
+    if all(row.get(name) is None for row in rows for name in names):
+        return {}
+    return kinds_of({name: row.get(name) for name in names} for row in rows)
 
 
 def _encode_beside(
@@ -140,7 +154,7 @@ def _encode_beside(
     encoders: ThreadPoolExecutor,
     shard: Sequence[Mapping[str, Any]],
     start: int,
-    labelled: bool,
+    columns: Columns,
     written: list[dict[str, Any]],
     rows: slice,
     pixels: Callable[[], torch.Tensor],
@@ -149,9 +163,9 @@ def _encode_beside(
 
     def table_row(index: int, picture: Any) -> dict[str, Any]:
         row = shard[index]
-        labels = {label: row[label] for label in LABELS} if labelled else {}
         image = Image.fromarray(picture)
-        return image_row(f"{start + index:06d}", image, caption=row["caption"], seed=int(row["seed"]), **labels)
+        known = image_row(f"{start + index:06d}", image, caption=row["caption"], seed=int(row["seed"]))
+        return known | {column: row[column] for column in columns}
 
     beside.do(lambda: written.extend(encoders.map(table_row, range(rows.start, rows.stop), pixels().numpy())))
 

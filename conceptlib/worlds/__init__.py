@@ -9,7 +9,7 @@ are known to itself alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,23 @@ def of_lock(lock: Any) -> World | None:
 def of_columns(columns: Collection[str]) -> World | None:
     """The world whose label columns are all among these; None if there is none."""
     return next((one for one in worlds() if set(one.labels) <= set(columns)), None)
+
+
+def labels_in(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The label columns of the world of which rows have some words; none where they have none."""
+    known = worlds()
+    for row in rows:
+        for one in known:
+            if any(row.get(column) is not None for column in one.labels):
+                return tuple(one.labels)
+    return ()
+
+
+def locked_labels(row: Mapping[str, Any], columns: Collection[str]) -> dict[str, Any]:
+    """What a lock says of a row's labels. Those of the first world are always there, null where unknown: keys from when
+    there were no others stay what they are.
+    """
+    return {column: row.get(column) for column in (*world().labels, *columns)}
 
 
 def of_word(word: str) -> tuple[World, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -80,14 +81,20 @@ def test_datasets_opens_the_folder_with_pictures_and_splits(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "schema", [tables.image_schema(), tables.image_schema(labels=True), tables.annotation_schema()]
+    "schema",
+    [
+        tables.image_schema(),
+        tables.image_schema(["season", "year of it"]),
+        tables.image_schema({"year": "number", "note": "text"}),
+        tables.annotation_schema(),
+    ],
 )
 def test_the_schema_is_the_one_that_datasets_would_write(schema: object) -> None:
     from datasets import Features
 
     features = Features.from_arrow_schema(schema)
     assert features.arrow_schema.equals(schema, check_metadata=False)
-    assert tables.json.loads(features.arrow_schema.metadata[b"huggingface"]) == tables.json.loads(
+    assert json.loads(features.arrow_schema.metadata[b"huggingface"]) == json.loads(
         schema.metadata[b"huggingface"]  # type: ignore[attr-defined]
     )
 
@@ -134,7 +141,7 @@ def test_row_groups_are_small_in_rows_and_in_bytes(tmp_path: Path, monkeypatch: 
     path = tmp_path / "a.parquet"
     assert ImageTable.write(path, iter(rows)) == 250
     assert [pq.ParquetFile(path).metadata.row_group(i).num_rows for i in range(3)] == [100, 100, 50]
-    monkeypatch.setattr(tables, "GROUP_BYTES", 10 * len(rows[0]["image"]["bytes"]))
+    monkeypatch.setattr(tables.writer, "GROUP_BYTES", 10 * len(rows[0]["image"]["bytes"]))
     ImageTable.write(path, iter(rows[:40]))
     assert pq.ParquetFile(path).metadata.num_row_groups >= 4
 
@@ -174,7 +181,8 @@ def test_errors_say_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ConceptlibError, match=r"no split 'validation'.*it has: train"):
         ImageTable(tmp_path).shards("validation")
     with pytest.raises(ConceptlibError, match="no column colour_of_hat"):
-        ImageTable.write(tmp_path / "x", [image_row("a", picture(0), colour_of_hat="red")])
+        # Labels are free, and the same in all rows.
+        ImageTable.write(tmp_path / "x", [image_row("a", picture(0)), image_row("b", picture(0), colour_of_hat="red")])
     with pytest.raises(ConceptlibError, match="does not fit"):
         ImageTable.write(tmp_path / "x", [image_row("a", picture(0)) | {"width": "wide"}])
     row = next(ImageTable(tmp_path).rows()) | {"image": {"bytes": b"no picture"}}

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from conceptlib.progress import Progress
 
 if TYPE_CHECKING:
+    from conceptlib.concepts.labels import Columns
     from conceptlib.concepts.overlays import Mark
     from conceptlib.concepts.sources import Item, Source
     from conceptlib.geometry import Detections
@@ -75,6 +76,8 @@ class Job:
         max_distance: bits in which the perceptual hashes of such pictures may differ.
         parents: role to the id of an artifact that decides which rows there are.
         variants: rows that each of the source's gives, see `sources.base.variants`.
+        labels: columns of the source that are kept, and are part of what the dataset is. A source that has labels by
+            itself, as a world, says so by its own `labels`; they follow from its pictures.
     """
 
     source: Source
@@ -88,6 +91,12 @@ class Job:
     max_distance: int = 4
     variants: int = 1
     parents: Mapping[str, str] = field(default_factory=dict)
+    labels: Columns = field(default_factory=dict)
+
+    @property
+    def columns(self) -> Columns:
+        """The label columns of the dataset."""
+        return self.labels or getattr(self.source, "labels", {})
 
     @property
     def total(self) -> int:

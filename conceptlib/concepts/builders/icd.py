@@ -11,17 +11,18 @@ others.
 
 from __future__ import annotations
 
-import codecs
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from conceptlib.concepts.builders import Job, Outcome
+from conceptlib.concepts.builders._icd_fields import Encoding, Labels
 from conceptlib.concepts.builders._icd_layers import Layer, given_params, make_layer
 from conceptlib.concepts.builders._icd_ranges import QrRanges, TextRanges, WatermarkRanges
+from conceptlib.concepts.labels import columns_of
 from conceptlib.errors import ConceptlibError
 from conceptlib.specs.params import FloatRange, Fraction, IntRange, PositiveInt, within
 from conceptlib.specs.params import Params as BaseParams
@@ -43,16 +44,6 @@ SMALL_SIDE = 128
 module)."""
 
 Count = Annotated[IntRange, within(1, 50)]
-
-
-def _encoding(name: str) -> str:
-    try:
-        known = codecs.lookup(name)
-    except (LookupError, ValueError) as error:
-        raise ValueError(f"there is no encoding {name!r}; cp1252, gb18030 and cp932 are often meant") from error
-    if not known._is_text_encoding:
-        raise ValueError(f"{name!r} is no encoding of text")
-    return name
 
 
 Side = Annotated[int, Field(ge=16, le=8192)]
@@ -99,9 +90,13 @@ class Params(BaseParams):
     exclude: a detector (a spec, a trained one, or weights): pictures of the source in which it finds one of the
         concepts are left out.
     pictures: of a list of pictures in one row the `first`, or `each` as a row.
+    labels: columns of the source that are kept beside the caption: names of classes, `[artist, season]`, or names with
+        what they hold, `{artist: class, year: number, note: text}`.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"splits", "encoding", "schemes", "pictures", "exclude", "overlays"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"splits", "encoding", "schemes", "pictures", "exclude", "overlays", "labels"}
+    )
 
     source: Annotated[str, Field(min_length=1)] = "world"
     rows: PositiveInt | None = None
@@ -131,11 +126,12 @@ class Params(BaseParams):
     max_pixels: PositiveInt = 50_000_000
     shard_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000
     splits: Literal["keep", "hash"] | None = None
-    encoding: Annotated[str, AfterValidator(_encoding)] | None = None
+    encoding: Encoding | None = None
     schemes: tuple[Literal["http", "https", "hf", "s3", "gs"], ...] = ()
     pictures: Literal["first", "each"] = "first"
     exclude: Annotated[str, Field(min_length=1)] | None = None
     overlays: Annotated[dict[str, SerializeAsAny[BaseParams]], BeforeValidator(given_params)] = Field(default={})
+    labels: Labels = ()
 
 
 @dataclass(frozen=True)
@@ -174,7 +170,7 @@ class Artist:
         rng = self._stream(item.key, "encoding")
         form = p.formats[int(rng.integers(len(p.formats)))]
         data = encode(image, form, int(rng.integers(p.quality[0], p.quality[1] + 1)))
-        row = image_row(item.key, data, caption=item.caption, seed=item.seed, size=image.size, **(item.labels or {}))
+        row = image_row(item.key, data, caption=item.caption, seed=item.seed, size=image.size) | (item.labels or {})
         return Outcome(item.key, item.split, row, _detections(marks), tuple(rejects), tuple(marks))
 
     def _picture(self, item: Item) -> Image.Image:
@@ -309,6 +305,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
         encoding=params.encoding,
         schemes=params.schemes,
         pictures=params.pictures,
+        labels=columns_of(params.labels),
     )
     resolution = params.resolution or (world.size if world else 512)
     for name in ("rate", "count"):
@@ -345,6 +342,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
         max_distance=params.max_distance,
         variants=params.variants,
         parents={"detector": exclude.trained} if exclude is not None and exclude.trained else {},
+        labels=columns_of(params.labels),
     )
 
 

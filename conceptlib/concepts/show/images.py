@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conceptlib.concepts.labels import Columns
 from conceptlib.concepts.rows import Rows
 from conceptlib.concepts.show._page import Options, Page, Section, head
+from conceptlib.concepts.show._values import Values
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.errors import ConceptlibError, UsageError
 from conceptlib.geometry import Detections
@@ -38,7 +40,7 @@ def page(artifact: Artifact, options: Options, store: Store | None = None) -> Pa
     store = store or Store()
     table = ImageTable(artifact)
     boxes = _boxes(artifact, options, store)
-    counts, examples = _Counts(), _spread(table, EXAMPLES if options.n is None else options.n)
+    counts, examples = _Counts(table.labels), _spread(table, EXAMPLES if options.n is None else options.n)
     shown: list[tuple[Mapping[str, Any], Detections]] = []
     for number, (split, row, found) in enumerate(_rows(table, boxes)):
         counts.add(split, row, found)
@@ -76,7 +78,7 @@ def _boxes(artifact: Artifact, options: Options, store: Store) -> _Boxes | None:
 
 def _rows(table: ImageTable, boxes: _Boxes | None) -> Iterator[tuple[str, Mapping[str, Any], Detections]]:
     """Every row without its picture, and its boxes; the files of both go side by side."""
-    columns = ["image_id", "caption", "width", "height"]
+    columns = ["image_id", "caption", "width", "height", *table.labels]
     for split in table.splits:
         if boxes is None or split not in boxes.table.splits:
             yield from ((split, row, Detections.empty()) for row in table.rows(split, columns))
@@ -88,7 +90,8 @@ def _rows(table: ImageTable, boxes: _Boxes | None) -> Iterator[tuple[str, Mappin
 class _Counts:
     """What is counted on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, labels: Columns) -> None:
+        self.labels = {name: Values(kind) for name, kind in labels.items()}
         self.pictures, self.with_concept = Counter[str](), Counter[str]()
         self.images_with, self.boxes = Counter[tuple[str, str]](), Counter[str]()
         self.sizes, self.box_sizes = Counter[tuple[int, int]](), Counter[int]()
@@ -101,6 +104,8 @@ class _Counts:
         self.boxes.update(found.labels)
         self.sizes[(row["width"], row["height"])] += 1
         self.captions["with" if row["caption"] else "without"] += 1
+        for name, values in self.labels.items():
+            values.add(row[name])
         self.words += len((row["caption"] or "").split())
         for x1, y1, x2, y2 in found.boxes.tolist():
             side = math.sqrt(max(0.0, x2 - x1) * max(0.0, y2 - y1) / (row["width"] * row["height"]))
@@ -113,6 +118,9 @@ class _Counts:
         ]
         yield Section("splits", ("split", "pictures", "polluted", "share"), splits)
         yield Section("concepts", ("concept", "pictures", "share", "boxes", *self.pictures), self._concepts(info))
+        if self.labels:
+            rows = [row for name, values in self.labels.items() for row in values.rows(name)]
+            yield Section("labels", ("label", "value", "pictures", "share"), rows)
         yield Section(
             "picture sizes", ("pixels", "pictures", "histogram"), _histogram(self._sizes(), "pixels", "pictures")
         )

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+from conceptlib.concepts.labels import Columns
 from conceptlib.concepts.rejects import Reject
 from conceptlib.concepts.safe import Root
 from conceptlib.concepts.sources.archive import ZipSource
@@ -67,6 +68,7 @@ def open_source(
     encoding: str | None = None,
     schemes: tuple[str, ...] = (),
     pictures: Literal["first", "each"] = "first",
+    labels: Columns | None = None,
 ) -> Source:
     """The source that `ref` names.
 
@@ -83,17 +85,30 @@ def open_source(
         split, subset: of a dataset, the only ones to read; None: see `TableSource`.
         missing_captions: "skip" rejects pictures without a caption; anything else gives them none.
         hashed: whether copies will be looked for: pictures that come decoded are then hashed while they are at hand.
-        splits, encoding, schemes, pictures: see `Reading`.
+        splits, encoding, schemes, pictures, labels: see `Reading`; a world has its own labels.
 
     Raises:
         ConceptlibError: there is no such thing, it holds no pictures, or it is refused.
     """
     reading = Reading(
-        rows, test_share, image_column, caption_column, missing_captions, splits, encoding, schemes, pictures
+        rows,
+        test_share,
+        image_column,
+        caption_column,
+        missing_captions,
+        splits,
+        encoding,
+        schemes,
+        pictures,
+        labels or {},
     )
     if not isinstance(ref, str):
-        return IterableSource(ref, rows, test_share, image_column, caption_column, missing_captions, hashed, encoding)
+        return IterableSource(
+            ref, rows, test_share, image_column, caption_column, missing_captions, hashed, encoding, labels
+        )
     if (named := of_source(ref)) is not None:
+        if labels:
+            raise ConceptlibError("a world has its own labels", where="labels", hint="leave `labels` out")
         return WorldSource(seed, WORLD_ROWS if rows is None else rows, test_share, named)
     path = Path(ref).expanduser()
     if "\0" in ref or not path.exists():

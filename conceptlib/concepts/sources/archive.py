@@ -11,7 +11,7 @@ import io
 import stat
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -19,10 +19,10 @@ from typing import Any
 
 from conceptlib.concepts.rejects import Reject, first_line
 from conceptlib.concepts.safe import MAX_FILE_BYTES, MAX_TEXT_BYTES, leads_out, open_file
-from conceptlib.concepts.sources.base import Item, Reading, captioned, is_picture, key_of, some_of_each
+from conceptlib.concepts.sources.base import Item, Reading, captioned, is_picture, key_of, labelled, some_of_each
 from conceptlib.concepts.sources.metadata import Metadata, is_metadata
 from conceptlib.concepts.sources.splits import is_layout, split_of_folder
-from conceptlib.concepts.sources.text import TEXTS, caption_beside
+from conceptlib.concepts.sources.text import TEXTS, caption_beside, fields_beside
 from conceptlib.errors import ConceptlibError
 from conceptlib.progress import Progress
 from conceptlib.store.hashing import sha256_file
@@ -150,7 +150,12 @@ class ZipSource:
             text = beside.get(f"{path.with_suffix('').as_posix()}.{ending.lower()}")
             return None if text is None else self._read(archive, text, MAX_TEXT_BYTES)
 
-        return captioned(Item(key, split, data), caption, self.reading.missing_captions)
+        def fields() -> Mapping[str, Any]:
+            row = next((row for table in tables if (row := table.labels_of(path)) is not None), None)
+            return fields_beside(read, self.reading.encoding) if row is None else row
+
+        item = captioned(Item(key, split, data), caption, self.reading.missing_captions)
+        return labelled(item, fields, self.reading.labels)
 
     def _read(self, archive: zipfile.ZipFile, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
         """A member's bytes, no more than the table of contents promised. Raises `Reject`."""

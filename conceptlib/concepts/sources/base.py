@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from PIL import Image
 
 from conceptlib.concepts.images import SUFFIXES, reads_heic
+from conceptlib.concepts.labels import Columns, read_labels
 from conceptlib.concepts.picture_hashes import Hashes
 from conceptlib.concepts.rejects import Reject
 from conceptlib.concepts.safe import Root
@@ -42,6 +43,7 @@ class Reading:
         encoding: of captions; None: UTF-8, or what their mark says.
         schemes: of the addresses that may be opened where a table names pictures (`https`).
         pictures: of a list of pictures in one row the "first", or "each" as a row.
+        labels: columns that are kept as labels, see `conceptlib.concepts.labels`.
     """
 
     rows: int | None = None
@@ -53,6 +55,7 @@ class Reading:
     encoding: str | None = None
     schemes: tuple[str, ...] = ()
     pictures: Literal["first", "each"] = "first"
+    labels: Columns = field(default_factory=dict)
 
     def lock(self) -> dict[str, Any]:
         """What decides the rows of files beside them: what can be read here, and by which rules."""
@@ -120,7 +123,7 @@ class Item:
     data: bytes | Path | Slice | Drawn | Reject
     caption: str | None = None
     seed: int | None = None
-    labels: dict[str, str] | None = None
+    labels: dict[str, Any] | None = None
     machine_caption: bool = False
     sha256: str | None = None
     hashes: Hashes | None = None
@@ -192,6 +195,16 @@ def captioned(item: Item, caption: Callable[[], str | None], missing: str) -> It
     if not text and missing == "skip":
         return replace(item, data=Reject("no-caption", "there is no caption for it"), caption=None)
     return replace(item, caption=text or None)
+
+
+def labelled(item: Item, row: Callable[[], Mapping[str, Any]], columns: Columns) -> Item:
+    """The item with the labels of its row; rejected where one is no value of its column, or the row cannot be read."""
+    if not columns or isinstance(item.data, Reject):
+        return item
+    try:
+        return replace(item, labels=read_labels(row(), columns))
+    except Reject as reject:
+        return replace(item, data=reject, caption=None)
 
 
 def variants(items: Iterable[Item], count: int) -> Iterator[Item]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -18,13 +18,14 @@ from conceptlib.concepts.sources.base import (
     hash_files,
     is_picture,
     key_of,
+    labelled,
     listings,
     require_rows,
     some_of_each,
 )
 from conceptlib.concepts.sources.metadata import MAX_METADATA_BYTES, Metadata, is_metadata
 from conceptlib.concepts.sources.splits import is_layout, split_of_folder
-from conceptlib.concepts.sources.text import TEXTS, caption_beside
+from conceptlib.concepts.sources.text import TEXTS, caption_beside, fields_beside
 from conceptlib.errors import ConceptlibError
 
 
@@ -143,21 +144,25 @@ class FolderSource:
             data = self._root.resolve(path)
         item = self._placed(key_of(relative), data, split_of_folder(relative))
         found = [table.take(relative) for table in reversed(above)]  # their rows are accounted for with the picture
-        return captioned(item, lambda: self._caption(found, beside), self.reading.missing_captions)
-
-    def _caption(self, found: list[str | Reject | None], beside: dict[str, Path]) -> str | None:
-        """Of the nearest metadata file that names the picture, else of the files beside it. Raises `Reject`."""
-        nearest = next((text for text in found if text is not None), None)
-        if isinstance(nearest, Reject):
-            raise nearest
-        if nearest:
-            return nearest
 
         def read(ending: str) -> bytes | None:
             text = beside.get(ending.lower())
             return None if text is None else read_file(text, MAX_TEXT_BYTES, self._root)
 
-        return caption_beside(read, self.reading.caption_column, self.reading.encoding)
+        def fields() -> Mapping[str, Any]:
+            named = (table.labels_of(relative) for table in reversed(above))
+            row = next((row for row in named if row is not None), None)
+            return fields_beside(read, self.reading.encoding) if row is None else row
+
+        item = captioned(item, lambda: self._caption(found, read), self.reading.missing_captions)
+        return labelled(item, fields, self.reading.labels)
+
+    def _caption(self, found: list[str | Reject | None], read: Callable[[str], bytes | None]) -> str | None:
+        """Of the nearest metadata file that names the picture, else of the files beside it. Raises `Reject`."""
+        nearest = next((text for text in found if text is not None), None)
+        if isinstance(nearest, Reject):
+            raise nearest
+        return nearest or caption_beside(read, self.reading.caption_column, self.reading.encoding)
 
     def _left(self, table: Metadata) -> Iterator[Item]:
         """Rows of a metadata file that no picture took."""

@@ -10,9 +10,10 @@ from itertools import chain, islice
 from typing import Any
 
 from conceptlib import hubfiles
+from conceptlib.concepts.labels import named_classes
 from conceptlib.concepts.rejects import Reject, first_line
 from conceptlib.concepts.safe import leads_out
-from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Reading, captioned
+from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Reading, captioned, labelled
 from conceptlib.concepts.sources.pictures import Picture, fetch, pictures_of
 from conceptlib.concepts.sources.splits import SPLITS, in_proportion, is_layout, known_split, split_called, tell_unread
 from conceptlib.concepts.sources.text import CAPTION_COLUMNS, caption_text
@@ -69,14 +70,22 @@ class HubSource:
         if image is None:
             hint = f"say which holds the pictures: image_column=..., one of {', '.join(columns) or 'none'}"
             raise ConceptlibError("no column holds the pictures", where=self.ref, hint=hint)
-        stream = stream.decode(False).select_columns([c for c in (image, caption) if c])
+        if missing := [name for name in wanted.labels if name not in columns]:
+            hint = f"labels= names some of: {', '.join(c for c in columns if c not in (image, caption)) or 'none'}"
+            raise ConceptlibError(f"there is no column {missing[0]!r} to keep as a label", where=self.ref, hint=hint)
+        features = stream.features or {}
+        classes = {name: features[name].names for name in wanted.labels if hasattr(features.get(name), "names")}
+        chosen = dict.fromkeys([c for c in (image, caption) if c] + list(wanted.labels))
+        stream = stream.decode(False).select_columns(list(chosen))
         stem = split if several else "row"
         for number, row in enumerate(self._rows(stream)):
             for k, picture in enumerate(pictures_of(row[image], wanted.pictures, self._resolve)):
                 key = f"{stem}-{number:08d}" + (f".{k}" if k else "")
                 item = Item(key, split if kept else wanted.split(key), picture)
                 text = row[caption] if caption else None
-                yield captioned(item, partial(caption_text, text, wanted.encoding), wanted.missing_captions)
+                item = captioned(item, partial(caption_text, text, wanted.encoding), wanted.missing_captions)
+                values = {name: row[name] for name in wanted.labels}
+                yield labelled(item, partial(named_classes, values, classes), wanted.labels)
 
     def _rows(self, stream: Any) -> Iterator[Any]:
         """The rows of a stream, its errors told as ours."""

@@ -51,6 +51,8 @@ class Metadata:
     where: str
     reading: Reading
     captions: dict[str, str | Reject | None] = field(default_factory=dict, init=False)
+    labels: dict[str, dict[str, Any]] = field(default_factory=dict, init=False)
+    """By the same paths, the values of the columns that are kept as labels."""
     extra: list[tuple[str, Reject]] = field(default_factory=list, init=False)
     """Rows that no picture can have: the key and the reject of each."""
 
@@ -68,6 +70,13 @@ class Metadata:
                 where=f"{self.where}:{min(self._lines.values())}",
                 hint=f"say which holds the caption: caption_column=..., one of {others}",
             )
+        if self.captions and (missing := [name for name in self.reading.labels if name not in self._columns]):
+            others = ", ".join(name for name in self._columns if name != "file_name" and name not in known) or "none"
+            raise ConceptlibError(
+                f"no row has a column {missing[0]!r} to keep as a label",
+                where=f"{self.where}:{min(self._lines.values())}",
+                hint=f"labels= names some of: {others}",
+            )
         self._open = dict.fromkeys(self.captions)
         self.file = io.BytesIO()
 
@@ -75,14 +84,24 @@ class Metadata:
         """The caption of a picture (its path below the source), "" for an empty one; a reject where its row does not
         fit; None if the file does not name it.
         """
+        key = self._name(path)
+        if key is None:
+            return None
+        self._open.pop(key, None)
+        return self.captions[key] or ""
+
+    def labels_of(self, path: PurePosixPath) -> dict[str, Any] | None:
+        """The values of the label columns in a picture's row; None if the file does not name it."""
+        key = self._name(path)
+        return None if key is None else self.labels.get(key, {})
+
+    def _name(self, path: PurePosixPath) -> str | None:
+        """What the file calls a picture; None if it does not."""
         try:
             key = _normal(path.relative_to(self.path.parent).as_posix())
         except ValueError:
             return None
-        if key not in self.captions:
-            return None
-        self._open.pop(key, None)
-        return self.captions[key] or ""
+        return key if key in self.captions else None
 
     def unused(self) -> Iterator[tuple[str, Reject]]:
         """The key and the reject of every row that no picture took: the row does not fit, or names no picture."""
@@ -117,6 +136,8 @@ class Metadata:
             return
         self._lines[key] = line
         self.captions[key] = self._caption(row, line)
+        if self.reading.labels:
+            self.labels[key] = {name: row.get(name) for name in self.reading.labels}
 
     def _caption(self, row: dict[str, Any], line: int) -> str | Reject | None:
         if extra := row.get(None):  # type: ignore[call-overload]  # what csv has beyond the header
@@ -184,7 +205,7 @@ class Metadata:
 
         try:
             with pq.ParquetFile(self.file) as table:
-                wanted = ("file_name", *CAPTION_COLUMNS, self.reading.caption_column)
+                wanted = ("file_name", *CAPTION_COLUMNS, self.reading.caption_column, *self.reading.labels)
                 columns = [name for name in table.schema_arrow.names if name in wanted]
                 if "file_name" not in columns:
                     raise self._no_names(table.schema_arrow.names)

@@ -12,6 +12,7 @@ The same rows again are the same dataset; a stopped build goes on when the same 
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -22,10 +23,11 @@ from typing import Any, BinaryIO, cast
 from PIL import Image
 
 from conceptlib.concepts.images import MAX_PIXELS, upright
+from conceptlib.concepts.labels import Columns, read_labels
 from conceptlib.concepts.picture_hashes import Hashes, small_hashes
 from conceptlib.concepts.rejects import Reject, first_line
 from conceptlib.concepts.safe import read_file
-from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Slice, captioned, key_of, split_of
+from conceptlib.concepts.sources.base import IMAGE_COLUMNS, Item, Slice, captioned, key_of, labelled, split_of
 from conceptlib.concepts.sources.text import caption_in, caption_text
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.hashing import HashingWriter, digest, sha256_bytes
@@ -43,6 +45,7 @@ class IterableSource:
             `datasets` dict of bytes and path. Without a key a row has its number.
         limit: rows to read at most; None for all. An endless iterable needs one.
         test_share, image_column, caption_column, missing_captions, hashed, encoding: see `open_source`.
+        labels: columns of the mappings that are kept, see `conceptlib.concepts.labels`.
 
     Raises:
         ConceptlibError: a row of another shape (with its number), a key that came before, no rows, or no room for them.
@@ -60,8 +63,9 @@ class IterableSource:
         missing_captions: str,
         hashed: bool = False,
         encoding: str | None = None,
+        labels: Columns | None = None,
     ) -> None:
-        self.encoding = encoding
+        self.encoding, self.labels = encoding, dict(labels or {})
         self.test_share, self.missing_captions, self.hashed = test_share, missing_captions, hashed
         self.image_column, self.caption_column = image_column, caption_column
         self._folder = tempfile.TemporaryDirectory(prefix="conceptlib-rows-")  # removed with this object and its items
@@ -75,7 +79,7 @@ class IterableSource:
             )
 
     def lock(self) -> dict[str, Any]:
-        """One hash over keys, pictures and captions, in their order."""
+        """One hash over keys, pictures, captions and labels, in their order."""
         return {"kind": "iterable", "sha256": self._sha256}
 
     def items(self) -> Iterator[Item]:
@@ -91,14 +95,17 @@ class IterableSource:
             hashes = Hashes(row["exact"], row["near"], row["sketch"]) if row["exact"] is not None else None
             split = split_of(row["image_id"], self.test_share)
             item = Item(row["image_id"], split, data, sha256=row["image_sha256"], hashes=hashes)
-            yield captioned(item, partial(row.get, "caption"), self.missing_captions)
+            item = captioned(item, partial(row.get, "caption"), self.missing_captions)
+            yield labelled(item, partial(json.loads, row["labels"] or "{}"), self.labels)
 
     def _write(self, rows: Iterable[Any]) -> str:
         import pyarrow as pa
 
         from conceptlib.concepts.tables import ShardWriter
 
-        texts = dict.fromkeys(("image_id", "caption", "image_sha256", "reason", "detail", "mode"), pa.string())
+        texts = dict.fromkeys(
+            ("image_id", "caption", "image_sha256", "reason", "detail", "mode", "labels"), pa.string()
+        )
         numbers = {"length": pa.int64(), "width": pa.int32(), "height": pa.int32()}
         schema = pa.schema({**texts, **numbers, "exact": pa.uint64(), "near": pa.uint64(), "sketch": pa.binary()})
         running, seen = "", set[bytes]()
@@ -124,10 +131,21 @@ class IterableSource:
                     told = {"reason": caption.reason, "detail": caption.detail} | told
                     shown = {"rejected": caption.detail}
                 text = None if isinstance(caption, Reject) else caption
-                shard.add({"image_id": key, "caption": text, **told})
-                running = digest([running, key, told["image_sha256"], shown])
+                labels = self._labels(given, told)
+                shard.add({"image_id": key, "caption": text, "labels": json.dumps(labels), **told})
+                running = digest([running, key, told["image_sha256"], shown, *([labels] if self.labels else [])])
             self.total = shard.count
         return running
+
+    def _labels(self, given: Any, told: dict[str, Any]) -> dict[str, Any]:
+        """The row's labels; where one does not fit its column, `told` says why the row is rejected."""
+        row = given if isinstance(given, Mapping) else {}
+        try:
+            return read_labels({name: _plain(row.get(name)) for name in self.labels}, self.labels)
+        except Reject as reject:
+            if told.get("reason") is None:
+                told |= {"reason": reject.reason, "detail": reject.detail}
+            return {}
 
     def _spool(self, image: Any, where: str, pictures: BinaryIO) -> dict[str, Any]:
         """Append a picture to the spool: a file and given bytes as they are, plain pixels as PPM, others as PNG."""
@@ -164,6 +182,11 @@ class IterableSource:
                 raise ConceptlibError("the row is no pair (image, caption)", where=where, hint="or yield mappings")
             return key, given[0], _caption(lambda: caption_text(given[1], self.encoding))
         return key, given, None
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy or torch as Python's own."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
 def _caption(make: Callable[[], str | None]) -> str | Reject | None:

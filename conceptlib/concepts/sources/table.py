@@ -8,7 +8,7 @@ user named its scheme.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from conceptlib.concepts.labels import class_names, named_classes
 from conceptlib.concepts.rejects import Reject, first_line
 from conceptlib.concepts.safe import Root
 from conceptlib.concepts.sources.base import (
@@ -28,6 +29,7 @@ from conceptlib.concepts.sources.base import (
     captioned,
     hash_files,
     key_of,
+    labelled,
     listings,
     walk,
 )
@@ -109,6 +111,7 @@ class TableSource:
         found = split_files(self.folder, self.subset) if self.path.is_dir() else {"train": [self.path]}
         schemas = {path: _Table(path, self._root).schema for paths in found.values() for path in paths}
         self.image, self.caption = self._columns(list(schemas.values()))
+        self._check_labels([name for schema in schemas.values() for name in schema.names])
         with_pictures = {
             split: [path for path in paths if self.image in schemas[path].names] for split, paths in found.items()
         }
@@ -157,6 +160,15 @@ class TableSource:
             raise ConceptlibError(f"there is no column {name!r}", where=str(self.path), hint=hint)
         return name
 
+    def _check_labels(self, names: list[str]) -> None:
+        if missing := [name for name in self.reading.labels if name not in names]:
+            others = ", ".join(dict.fromkeys(name for name in names if name not in (self.image, self.caption)))
+            raise ConceptlibError(
+                f"there is no column {missing[0]!r} to keep as a label",
+                where=str(self.path),
+                hint=f"labels= names some of: {others or 'none'}",
+            )
+
     def _paths(self) -> list[Path]:
         return [path for paths in self.files.values() for path in paths]
 
@@ -164,12 +176,15 @@ class TableSource:
         stem = split if self._kept and len(self.files) > 1 else "row"
         number = 0
         for path in paths:
-            for image, caption in _Table(path, self._root).rows(self.image, self.caption):
+            table = _Table(path, self._root)
+            names = class_names(table.schema.metadata, self.reading.labels)
+            for image, caption, labels in table.rows(self.image, self.caption, list(self.reading.labels)):
                 found = pictures_of(image, self.reading.pictures, partial(self._resolve, path))
                 for k, picture in enumerate(found):
                     key = f"{stem}-{number:08d}" + (f".{k}" if k else "")
                     item = Item(key, split if self._kept else self.reading.split(key), picture)
-                    yield captioned(item, partial(self._text, caption), self.reading.missing_captions)
+                    item = captioned(item, partial(self._text, caption), self.reading.missing_captions)
+                    yield labelled(item, partial(named_classes, labels, names), self.reading.labels)
                 number += 1
 
     def _text(self, value: Any) -> str | None:
@@ -240,11 +255,16 @@ class _Table:
         with self._opened() as table:
             return int(table.metadata.num_rows) if isinstance(table, pq.ParquetFile) else None
 
-    def rows(self, image: str, caption: str | None) -> Iterator[tuple[Any, Any]]:
-        """Pairs of a picture's and a caption's value; the latter is a `Reject` where it is no text of its column."""
-        for batch in self._batches([name for name in (image, caption) if name], image):
+    def rows(
+        self, image: str, caption: str | None, labels: Sequence[str] = ()
+    ) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
+        """A picture's, a caption's and the labels' values; a `Reject` stands for a text that is none of its column."""
+        there = set(self.schema.names)
+        kept = [name for name in labels if name in there]
+        for batch in self._batches(list(dict.fromkeys([name for name in (image, caption) if name] + kept)), image):
             for row in range(batch.num_rows):
-                yield _value(batch.column(image)[row]), _value(batch.column(caption)[row]) if caption else None
+                text = _value(batch.column(caption)[row]) if caption else None
+                yield _value(batch.column(image)[row]), text, {name: _value(batch.column(name)[row]) for name in kept}
 
     def names(self, image: str) -> Iterator[str]:
         """The paths in the column of pictures."""

@@ -28,12 +28,13 @@ from conceptlib.concepts.sources.base import (
     hash_files,
     is_picture,
     key_of,
+    labelled,
     require_rows,
     walk,
 )
 from conceptlib.concepts.sources.samples import Member, samples
 from conceptlib.concepts.sources.splits import SPLITS, in_proportion, is_layout, split_of_file
-from conceptlib.concepts.sources.text import TEXTS, caption_beside
+from conceptlib.concepts.sources.text import TEXTS, caption_beside, fields_beside
 from conceptlib.errors import ConceptlibError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -140,7 +141,8 @@ class TarSource:
         def caption() -> str | None:
             return caption_beside(read, self.reading.caption_column, self.reading.encoding)
 
-        return captioned(Item(key, split, picture), caption, self.reading.missing_captions)
+        item = captioned(Item(key, split, picture), caption, self.reading.missing_captions)
+        return labelled(item, lambda: fields_beside(read, self.reading.encoding), self.reading.labels)
 
 
 def members(path: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, Member]]:

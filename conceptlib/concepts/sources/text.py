@@ -123,10 +123,21 @@ def caption_beside(
             data = read(ending)
             if data is not None and (text := caption_text(data, encoding)):
                 return text
+    fields = fields_beside(read, encoding)
+    with _named("json"):
+        return caption_in(fields, column, encoding)
+
+
+def fields_beside(read: Callable[[str], bytes | None], encoding: str | None = None) -> Mapping[str, Any]:
+    """The fields of `NAME.json` beside a picture, see `caption_beside`; none where there is no such file.
+
+    Raises:
+        Reject: it is there and cannot be read; the detail begins with its ending.
+    """
     with _named("json"):
         data = read("json")
         fields = None if data is None else parse_json(decode_text(data, encoding))
-        return caption_in(fields, column, encoding) if isinstance(fields, dict) else None
+        return fields if isinstance(fields, dict) else {}
 
 
 def parse_json(text: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from conceptlib.concepts.labels import Columns
 from conceptlib.concepts.sources.base import Item
 from conceptlib.worlds import World, source_lock
 from conceptlib.worlds import world as find
@@ -27,6 +28,7 @@ class WorldSource:
     def __init__(self, seed: int, rows: int, test_share: float, world: World | None = None) -> None:
         self.total: int | None = rows
         self.seed, self.rows, self.tests, self.world = seed, rows, round(rows * test_share), world or find()
+        self.labels: Columns = dict.fromkeys(self.world.labels, "class")
 
     def lock(self) -> dict[str, Any]:
         return source_lock(self.world.name) | {"seed": self.seed, "rows": self.rows, "test": self.tests}

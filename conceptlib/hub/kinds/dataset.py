@@ -9,21 +9,22 @@ publication, with the files' hashes, so that a folder or a mirror has it too.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
+from conceptlib.concepts.labels import labels_of
 from conceptlib.concepts.prompts.table import PromptTable, is_prompts
-from conceptlib.concepts.tables import AnnotationTable, ImageTable
+from conceptlib.concepts.tables import AnnotationTable, ImageTable, Table
 from conceptlib.hub import cards, prompt_card
 from conceptlib.hub.croissant import croissant
 from conceptlib.hub.joined import Joined
 from conceptlib.hub.plan import CardOptions, Contents, PlannedFile, artifact_files
 from conceptlib.store import Artifact, Store
-from conceptlib.worlds import World, of_columns, of_lock
+from conceptlib.worlds import of_columns, of_lock
 
 REPO_TYPE = "dataset"
 
@@ -155,7 +156,7 @@ def _card(artifact: Artifact, store: Store, configs: Sequence[Config], target: s
         f"# {artifact.name}",
         _about(artifact),
         _usage(artifact, target, truth is not None),
-        _tables(images, truth, of_columns(images.schema.names)),
+        _tables(images, truth, _label_meanings(artifact, images.table)),
         cards.lock_section(artifact),
         _limits(what, source, license, drawn=of_lock(artifact.lock.get("source")) is not None),
         cards.lineage_section(artifact, cards.ancestors(artifact, store)),
@@ -181,7 +182,17 @@ def _usage(artifact: Artifact, target: str, truth: bool) -> str:
     return f"## Use it\n\n{cards.fenced(code, 'python')}\n\n{note} The id of this version is `{artifact.id}`."
 
 
-def _tables(images: Config, truth: Config | None, world: World | None) -> str:
+def _label_meanings(artifact: Artifact, table: Table) -> dict[str, str]:
+    """What each label column says: of a world's in its own words, else its kind, and the values where they are few."""
+    world = of_columns(table.labels)
+    told = dict(world.meanings) if world else {}
+    for name, label in labels_of(artifact.info, table.labels).items():
+        values = ", ".join(label.values) if label.values is not None and len(label.values) <= 20 else ""
+        told.setdefault(name, f"a label ({label.kind}{': ' + values if values else ''}), null if unknown")
+    return told
+
+
+def _tables(images: Config, truth: Config | None, labels: Mapping[str, str]) -> str:
     with_concept = {}
     if truth is not None and isinstance(truth.table, AnnotationTable):
         for split in truth.table.splits:
@@ -193,7 +204,7 @@ def _tables(images: Config, truth: Config | None, world: World | None) -> str:
     import pyarrow.parquet as pq
 
     names = pq.read_schema(images.table.shards()[0]).names
-    meanings = _COLUMNS | (dict(world.meanings) if world else {})
+    meanings = _COLUMNS | dict(labels)
     columns = cards.table(["column", "meaning"], [[f"`{name}`", meanings.get(name, "")] for name in names])
     text = f"## What is in it\n\n{cards.table(header, rows)}\n\n{columns}"
     if truth is not None:
