@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 
 from conceptlib import worlds
+from conceptlib.concepts.build import build
 from conceptlib.concepts.sources import open_source
+from conceptlib.concepts.tables import ImageTable
 from conceptlib.errors import ConceptlibError
+from conceptlib.hub.kinds.dataset import contents
+from conceptlib.hub.plan import CardOptions
 from conceptlib.models.bases import resolve_base
 from conceptlib.specs import FAMILIES
+from conceptlib.store import Store
 from tests.support.pond import pond
 
 
@@ -40,6 +45,17 @@ def test_each_world_is_a_source_of_pictures(second: worlds.World) -> None:
     assert [item.caption for item in items[6:]] == held
     assert items[0].load(16).size == (16, 16)
     assert items[0].labels is not None and items[0].labels.keys() == second.labels.keys()
+
+
+def test_a_dataset_of_another_world_has_its_labels_and_its_licence(second: worlds.World) -> None:
+    dataset = build("icd-qr", overrides=["source=world:pond", "rows=10", "formats=[png]", "rate=0"], workers=1)
+    table = ImageTable(dataset)
+    assert list(table.labels) == ["fish", "water"] and worlds.of_columns(table.labels) is second
+    assert {row["width"] for row in table.rows()} == {second.size}
+    judged = second.judge().read([table.decode(row) for row in table.rows()])
+    assert judged == {column: [row[column] for row in table.rows()] for column in second.labels}
+    card = contents(dataset, Store(), CardOptions("org/pond")).card
+    assert "what it swims in" in card and "cc0-1.0" in card
 
 
 def test_the_judge_of_a_world_reads_its_pictures(second: worlds.World) -> None:
