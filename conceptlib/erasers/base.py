@@ -153,6 +153,12 @@ class Objective(Protocol):
 
     It may have `prepare(step)`, called by every process before each step: what it changes must follow from the step and
     the weights alone, or from files in `workdir`, so that a resumed run is the same.
+
+    It may have `batch(rows, generators) -> dict`, what the CPU does for a loss (tensors come to the device by
+    themselves), and `loss_of(batch)`, the rest: then the next batch is read while a GPU works on this one.
+
+    It may say `may_skip = False`: every batch uses every trained parameter, which saves processes of an `accelerate
+    launch` the search for those that one does not.
     """
 
     def modules(self) -> Mapping[str, torch.nn.Module]:

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from conceptlib.erasers.files import save_tensors
+from conceptlib.erasers.ranks import own, wait
 from conceptlib.errors import ConceptlibError
 from conceptlib.progress import Progress
 
@@ -46,7 +47,7 @@ class RowCache:
     def fill(
         self, make: Make, *, accelerator: Any, bytes_per_row: int = 0, stage: str = "", progress: Progress | None = None
     ) -> None:
-        """Make what is missing, in the main process; the others wait.
+        """Make what is missing, each process its share of the files, and wait until all are there.
 
         Args:
             make: rows (a range of positions) to tensors, each with as many rows.
@@ -56,9 +57,10 @@ class RowCache:
         Raises:
             ConceptlibError: not enough room on the disk.
         """
+        missing = self.missing()
+        wait(accelerator)  # else one would count what another has made meanwhile
         if accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
-            missing = self.missing()
             need, free = len(missing) * self.size * bytes_per_row, shutil.disk_usage(self.folder).free
             if need > free:
                 raise ConceptlibError(
@@ -66,12 +68,13 @@ class RowCache:
                     where=str(self.folder),
                     hint="free some space (see `conceptlib gc --dry-run`), then run the same command again: it resumes",
                 )
-            for index in missing:
-                rows = range(index * self.size, min((index + 1) * self.size, self.count))
-                save_tensors(self.path(index), make(rows))
-                if progress is not None:
-                    progress(stage or self.name, rows.stop, self.count)
-        accelerator.wait_for_everyone()
+        for place in own(accelerator, len(missing)):
+            index = missing[place]
+            rows = range(index * self.size, min((index + 1) * self.size, self.count))
+            save_tensors(self.path(index), make(rows))
+            if progress is not None and accelerator.is_main_process:
+                progress(stage or self.name, rows.stop, self.count)
+        wait(accelerator)
 
     def read(self, name: str, rows: Sequence[int], *inner: Sequence[int]) -> torch.Tensor:
         """The tensor `name` at rows (and at positions inside each row), stacked.

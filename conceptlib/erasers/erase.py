@@ -15,9 +15,10 @@ from conceptlib.erasers.base import Job, Result
 from conceptlib.erasers.loop import make_accelerator
 from conceptlib.erasers.memory import peak_memory
 from conceptlib.erasers.neighbours import find_neighbours
+from conceptlib.erasers.ranks import told
 from conceptlib.erasers.request import resolve
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.devices import Placement, choose, dtype_lock, trainable
+from conceptlib.models.devices import Placement, choose, dtype_lock
 from conceptlib.models.encoding import refuse_cut
 from conceptlib.models.loading import base_lock, load_source, resolve_base
 from conceptlib.progress import Progress
@@ -54,7 +55,8 @@ def erase(
         annotations: an artifact, its id, or the name of a detector (or `truth`): then its newest set of that dataset.
         base: `tiny`, a diffusers folder, or a Hub id `org/name[@revision]` of the SD 1.x/2.x shape.
         overrides: `key=value` for the recipe.
-        device, dtype: by default the best there is; bfloat16 means autocast, weights are trained in float32.
+        device, dtype: by default the best there is; bfloat16 and float16 mean autocast (in float16 with scaled losses),
+            weights are trained in float32.
         progress: called with ("encode" | "train", done, total).
 
     Returns:
@@ -68,7 +70,7 @@ def erase(
     store = store or Store()
     request = resolve(recipe, data=data, annotations=annotations, base=base, overrides=overrides, store=store)
     spec, method, concepts = request.spec, request.method, request.concepts
-    placement = trainable(choose(device, dtype), dtype)
+    placement = choose(device, dtype)
     accelerator = make_accelerator(placement)
     placement = dataclasses.replace(placement, device=accelerator.device)
     locked = base_lock(base)
@@ -196,18 +198,13 @@ def about(artifact: Artifact) -> dict[str, Any]:
 
 def _announce(accelerator: Any, done: Artifact | None, path: Path) -> None:
     """Tell the other processes of an `accelerate launch`: only this one may hold the draft's lock."""
-    if accelerator.num_processes > 1:
-        from accelerate.utils import broadcast_object_list
-
-        broadcast_object_list([done is not None, str(path)])
+    told(accelerator, done is not None, str(path))
 
 
 def _follow(accelerator: Any, store: Store, work: Any) -> Artifact:
     """What a process that is not the main one does: train along, then open what the main one committed."""
-    from accelerate.utils import broadcast_object_list
-
-    done, path = broadcast_object_list([None, None])
+    done, path = told(accelerator, None, None)
     if not done:
         work(Path(path))
-        done, path = broadcast_object_list([None, None])
+        done, path = told(accelerator, None, None)
     return store.get(str(path))

@@ -4,17 +4,20 @@ picture.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.erasers.base import Job
+from conceptlib.erasers.ranks import own, wait
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.encoding import encode_images, fit_boxes, fit_image
 from conceptlib.progress import Progress
@@ -24,7 +27,7 @@ SPLIT = "train"
 BATCH = 64
 """Pictures read at once, and encoded at once as far as they fit the memory."""
 NOTE_EVERY = 16
-"""Batches after which the progress is noted on disk."""
+"""Batches after which a process notes on disk what it has encoded."""
 
 
 @dataclass(frozen=True)
@@ -110,47 +113,81 @@ def _boxes(job: Job, names: Sequence[str], min_score: float) -> dict[str, dict[s
 
 
 def _latents(job: Job, table: ImageTable, count: int, side: int) -> np.ndarray:
-    """Latents of all pictures in `workdir/latents.npy`, encoded once; an interrupted run goes on where it stopped."""
-    path, note = job.workdir / "latents.npy", job.workdir / "latents.json"
-    if job.accelerator.is_main_process:
+    """Latents of all pictures in `workdir/latents.npy`, encoded once, by each process its share; an interrupted run
+    goes on where it stopped.
+    """
+    path, accelerator = job.workdir / "latents.npy", job.accelerator
+    if accelerator.is_main_process:
         job.workdir.mkdir(parents=True, exist_ok=True)
-        _encode_all(job, table, count, side, path, note)
-    job.accelerator.wait_for_everyone()
+        if not path.is_file():
+            for note in _notes(job.workdir):
+                note.unlink()
+            config = job.pipe.vae.config
+            size = side // int(job.pipe.vae_scale_factor)
+            np.lib.format.open_memmap(path, "w+", np.float32, (count, config.latent_channels, size, size)).flush()
+    wait(accelerator)
+    done = _done(job.workdir, count)
+    missing = [block for block in range(-(-count // BATCH)) if block not in done]
+    wait(accelerator)  # else one would miss what another has noted meanwhile
+    _encode(job, table, {missing[place] for place in own(accelerator, len(missing))}, count, side)
+    wait(accelerator)
     return np.load(path, mmap_mode="r")
 
 
-def _encode_all(job: Job, table: ImageTable, count: int, side: int, path: Path, note: Path) -> None:
-    done = _done(note, path)
-    if done >= count:
-        return
-    config = job.pipe.vae.config
-    size = side // int(job.pipe.vae_scale_factor)
-    mode: Any = "r+" if done else "w+"
-    cache = np.lib.format.open_memmap(path, mode, np.float32, (count, config.latent_channels, size, size))
+def _encode(job: Job, table: ImageTable, blocks: set[int], count: int, side: int) -> None:
+    """Encode blocks of `BATCH` pictures."""
+    note = job.workdir / f"latents-{job.accelerator.process_index}.json"
+    noted = _blocks(note, count)
+    cache = np.lib.format.open_memmap(job.workdir / "latents.npy", "r+")
     batch: list[np.ndarray] = []
-    for index, image in enumerate(_images(table, done)):
+    told = 0
+    for index, image in _images(table, blocks):
         batch.append(fit_image(image, side))
-        last = done + index + 1
-        if len(batch) == BATCH or last == count:
+        last = index + 1
+        if last % BATCH and last != count:
+            continue
+        with _precision(job):
             cache[last - len(batch) : last] = encode_images(job.pipe.vae, np.stack(batch)).numpy()
-            batch = []
-            if last == count or (last // BATCH) % NOTE_EVERY == 0:
-                cache.flush()
-                atomic_write(note, json.dumps({"done": last}))
+        batch, told = [], told + 1
+        noted.add(index // BATCH)
+        if told == len(blocks) or told % NOTE_EVERY == 0:
+            cache.flush()
+            atomic_write(note, json.dumps({"batch": BATCH, "blocks": sorted(noted)}))
+        if job.accelerator.is_main_process:
             _tell(job.progress, last, count)
 
 
-def _images(table: ImageTable, skip: int) -> Any:
-    for index, row in enumerate(table.rows(SPLIT, columns=["image_id", "image"])):
-        if index >= skip:
-            image: Image.Image = table.decode(row)
-            yield image
+def _precision(job: Job) -> Any:
+    """The autoencoder's weights are float32 here; on a GPU it computes in bfloat16 where the rest does. In float16 it
+    may overflow.
+    """
+    on_gpu = job.placement.device.type == "cuda" and job.placement.dtype == torch.bfloat16
+    return job.accelerator.autocast() if on_gpu else contextlib.nullcontext()
 
 
-def _done(note: Path, path: Path) -> int:
-    if not (note.is_file() and path.is_file()):
-        return 0
-    return int(json.loads(note.read_text(encoding="utf-8"))["done"])
+def _images(table: ImageTable, blocks: set[int]) -> Iterator[tuple[int, Image.Image]]:
+    for index, row in enumerate(table.rows(SPLIT, columns=["image_id", "image"]) if blocks else ()):
+        if index // BATCH in blocks:
+            yield index, table.decode(row)
+
+
+def _notes(folder: Path) -> list[Path]:
+    return sorted(folder.glob("latents*.json"))
+
+
+def _done(folder: Path, count: int) -> set[int]:
+    """Blocks that any process has noted."""
+    return {block for note in _notes(folder) for block in _blocks(note, count)}
+
+
+def _blocks(note: Path, count: int) -> set[int]:
+    if not note.is_file():
+        return set()
+    told = json.loads(note.read_text(encoding="utf-8"))
+    if "done" in told:  # of an earlier version: how many pictures from the first on
+        done = int(told["done"])
+        return set(range(-(-count // BATCH) if done >= count else done // BATCH))
+    return set(told["blocks"]) if told["batch"] == BATCH else set()
 
 
 def _tell(progress: Progress | None, done: int, total: int) -> None:

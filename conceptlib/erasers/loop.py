@@ -5,6 +5,9 @@ sample draws its noise, timestep and dropout from a generator of its own. So a r
 cut into micro-batches and processes, and one that is stopped and resumed ends, on a CPU, in the same bits as one that
 was not.
 
+A step does not wait for a GPU: losses stay there and are read, checked and logged every `LOG_EVERY` steps, and the
+next batch is read meanwhile where the objective knows how to (`Objective.batch`).
+
 `accelerate launch` works: each process takes its share of every batch. The state that a run resumes from is one
 safetensors file (weights, optimiser moments, EMA, the number of threads) that is replaced atomically, every so many
 steps, every minute, and when Ctrl-C or SIGTERM ends the run; there is no state of random generators to keep.
@@ -20,7 +23,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -30,9 +33,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from conceptlib.erasers.ahead import Ahead, Reader, in_halves, sent
 from conceptlib.erasers.base import Objective, TrainingParams
 from conceptlib.erasers.files import save_tensors
 from conceptlib.erasers.memory import peak_memory_mb
+from conceptlib.erasers.ranks import meet
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.threads import Threads
 from conceptlib.progress import Progress
@@ -43,12 +48,14 @@ from conceptlib.timing import SAVE_EVERY, Every
 STATE = "state.safetensors"
 FALL = 0.4
 """Share of the steps after the warm-up over which the schedule `trapezoid` falls to 0."""
+LOG_EVERY = 10
+"""Steps whose losses are read at once from a device that works on its own (a GPU); on a CPU each is."""
 
 
 @dataclass(frozen=True)
 class Report:
     """How a run went. `loss` is the mean over the last tenth of the steps; `peak_memory_mb` of the device, or of the
-    process on a CPU.
+    process on a CPU. `skipped`: steps in float16 that changed nothing, since a scaled gradient overflowed.
     """
 
     steps: int
@@ -56,6 +63,7 @@ class Report:
     first_loss: float
     seconds: float
     peak_memory_mb: int
+    skipped: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest's info."""
@@ -65,40 +73,36 @@ class Report:
             "first_loss": round(self.first_loss, 6),
             "train_seconds": round(self.seconds, 1),
             "peak_memory_mb": self.peak_memory_mb,
+            **({"skipped_steps": self.skipped} if self.skipped else {}),
         }
 
 
 def make_accelerator(placement: Any) -> Any:
-    """accelerate's `Accelerator` for a placement: autocast where the dtype is bfloat16, weights stay float32.
+    """accelerate's `Accelerator` for a placement: autocast where the dtype is bfloat16 or float16, weights stay
+    float32. In float16 losses are scaled (`accelerator.scaler`), or small gradients would vanish.
 
     A single process computes on the placement's device, `cuda:1` too; under `accelerate launch` each has its own.
-
-    Raises:
-        ConceptlibError: float16, whose gradients need loss scaling that would make a resumed run differ.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
-    from accelerate.utils import DistributedDataParallelKwargs
 
-    if placement.dtype == torch.float16:
-        raise ConceptlibError(
-            "training in float16 is not supported", where="dtype", hint="use --dtype bfloat16 or float32"
-        )
     # accelerate keeps one state a process, and refuses a second run of another dtype or device. A new state leaves an
     # earlier accelerator its own.
     AcceleratorState._shared_state = type(AcceleratorState._shared_state)()
     if not torch.distributed.is_initialized():
         PartialState._shared_state = type(PartialState._shared_state)()
-    accelerator = Accelerator(
-        mixed_precision="bf16" if placement.dtype == torch.bfloat16 else "no",
-        cpu=placement.device.type == "cpu",
-        # A batch without the concept leaves the new tokens unused.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
-    if accelerator.num_processes == 1 and placement.device.type == "cuda":
+    kind = placement.device.type
+    precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(placement.dtype, "no")
+    by_hand = precision == "fp16" and kind == "cpu"  # torch can do it, accelerate thinks that it cannot
+    accelerator = Accelerator(mixed_precision="no" if by_hand else precision, cpu=kind == "cpu")
+    if by_hand:
+        accelerator.state._mixed_precision, accelerator.native_amp = precision, True
+        accelerator.scaler = torch.amp.GradScaler("cpu")
+    if accelerator.num_processes == 1 and kind == "cuda":
         if placement.device.index is not None:
             torch.cuda.set_device(placement.device)
         accelerator.state.device = placement.device
+    meet(accelerator)
     return accelerator
 
 
@@ -121,7 +125,8 @@ def train(
         rows: how many samples the data has; `Objective.loss` is given indices below it.
         seed: decides order, noise, timesteps and dropout.
         workdir: where the state is kept, every `params.checkpoint_every` steps and every minute.
-        log: JSON lines, one a step: step, loss, lr (of the first group), seconds, threads (on a CPU).
+        log: JSON lines, one a step: step, loss, lr (of the first group), seconds, threads (on a CPU). On a GPU they
+            come `LOG_EVERY` at a time, with the mean of their seconds.
         accelerator: from `make_accelerator`.
         progress: called with ("train", steps done, steps).
 
@@ -144,15 +149,17 @@ def train(
     start, told = run.restore(workdir / STATE)
     threads = Threads.of(accelerator.device, state=told, processes=accelerator.num_processes)
     history = _read_log(log, start) if accelerator.is_main_process else []
-    model = accelerator.prepare_model(module)
+    model = run.shared()
     prepare = getattr(objective, "prepare", lambda step: None)
+    every = LOG_EVERY if on_its_own(accelerator.device) else 1
     module.train()
     began, minute = time.monotonic(), Every(SAVE_EVERY)
     with (
         torch.random.fork_rng(devices=[]),
         _Log(log, history, enabled=accelerator.is_main_process) as lines,
         threads,
-        run.kept_when_interrupted(workdir / STATE, threads),
+        run.kept_when_interrupted(workdir / STATE, threads, lines),
+        Ahead() as run.ahead,
     ):
         for step in range(start, params.steps):
             before = time.monotonic()
@@ -160,26 +167,23 @@ def train(
             threads.choose(partial(run.trial, model, step, rows))
             with threads.step():
                 loss = run.step(model, step, rows)
-            if not math.isfinite(loss):
-                raise ConceptlibError(
-                    f"the loss is {loss} at step {step}",
-                    where=f"lr {run.lr(step):.3g}",
-                    hint="lower the learning rates or add warm-up steps",
-                )
-            spent = round(time.monotonic() - before, 4)
-            line = {"step": step, "loss": loss, "lr": run.lr(step), "seconds": spent}
-            lines.add(line | ({"threads": threads.number} if accelerator.device.type == "cpu" else {}))
+            line = {"step": step, "lr": run.lr(step)}
+            lines.add(line | ({"threads": threads.number} if accelerator.device.type == "cpu" else {}), loss, before)
             if progress is not None and accelerator.is_main_process:
                 progress("train", step + 1, params.steps)
             due = minute.due()
-            if ((step + 1) % params.checkpoint_every == 0 or due) and step + 1 < params.steps:
+            save = ((step + 1) % params.checkpoint_every == 0 or due) and step + 1 < params.steps
+            if save or lines.waiting >= every or step + 1 == params.steps:
+                lines.read()
+            if save:
                 run.save(workdir / STATE, step + 1, threads)
     run.finish()
     module.eval()
     losses = [entry["loss"] for entry in history] or [math.nan]
     tail = losses[-max(1, len(losses) // 10) :]
     spent = sum(entry["seconds"] for entry in history[:start]) + time.monotonic() - began
-    return Report(params.steps, float(np.mean(tail)), losses[0], spent, peak_memory_mb(accelerator.device))
+    memory = peak_memory_mb(accelerator.device)
+    return Report(params.steps, float(np.mean(tail)), losses[0], spent, memory, run.skipped())
 
 
 class _Module(nn.Module):
@@ -192,8 +196,12 @@ class _Module(nn.Module):
         self.objective = objective
         self.parts = nn.ModuleDict(dict(objective.modules()))
 
-    def forward(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> torch.Tensor:
-        return self.objective.loss(rows, generators)
+    def forward(self, batch: Any) -> torch.Tensor:
+        """The loss of rows and generators, or of a batch that was read ahead."""
+        if isinstance(batch, dict):
+            loss: torch.Tensor = self.objective.loss_of(batch)  # type: ignore[attr-defined]
+            return loss
+        return self.objective.loss(*batch)
 
 
 class _Run:
@@ -216,6 +224,8 @@ class _Run:
             ],
             fused=accelerator.device.type in {"cpu", "cuda"},
         )
+        self.module = module
+        self.ahead = Ahead()
         self.ema = [p.detach().clone() for p in self.named.values()] if params.ema else []
         self._at: int | None = None  # steps that the weights have seen; None while a step changes them
 
@@ -236,22 +246,54 @@ class _Run:
         """The first group's learning rate at a step."""
         return self._lrs[0] * self.factor(step)
 
-    def step(self, model: nn.Module, step: int, rows: int) -> float:
-        """One optimiser step; the mean loss over the whole batch, of all processes."""
+    def shared(self) -> nn.Module:
+        """The module as its processes share it: gradients meet in its backward pass."""
+        from accelerate.utils import DistributedDataParallelKwargs
+
+        # Looking for parameters without a gradient takes a walk over the graph each step.
+        unused = getattr(self.module.objective, "may_skip", True)
+        self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=unused)
+        model: nn.Module = self.accelerator.prepare_model(self.module)
+        return model
+
+    def step(self, model: nn.Module, step: int, rows: int) -> torch.Tensor:
+        """One optimiser step; the mean loss over the whole batch, of all processes, on the device. A step whose loss is
+        not finite changes no weight.
+        """
         params, accelerator = self.params, self.accelerator
         total = self._gradients(model, step, rows)
+        if accelerator.scaler is not None:
+            accelerator.scaler.unscale_(self.optimizer)
         if params.grad_clip:
             accelerator.clip_grad_norm_(list(self.named.values()), params.grad_clip)
-        mean = float(accelerator.reduce(total, reduction="mean"))
-        if math.isfinite(mean):  # a step on NaN gradients would spoil the weights
-            for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
-                group["lr"] = lr * self.factor(step)
-            self._at = None
-            self.optimizer.step()
-            self._average(step)
-            self._at = step + 1
+        mean: torch.Tensor = accelerator.reduce(total, reduction="mean")
+        for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
+            group["lr"] = lr * self.factor(step)
+        self._at = None
+        self._update(mean)
+        self._average(step)
+        self._at = step + 1
         self.optimizer.zero_grad(set_to_none=True)
         return mean
+
+    def _update(self, loss: torch.Tensor) -> None:
+        """Change the weights, unless the loss is not finite or, in float16, a scaled gradient: the optimiser's kernel
+        sees to that on the device.
+        """
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.step(self.optimizer)
+            self.accelerator.scaler.update()
+        elif self.optimizer.defaults["fused"]:
+            self.optimizer.found_inf = (~loss.isfinite()).float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif loss.isfinite():
+            self.optimizer.step()
+
+    def skipped(self) -> int:
+        """Steps in float16 whose gradients overflowed: the optimiser did not count them."""
+        if self.accelerator.scaler is None:
+            return 0
+        return (self._at or 0) - int(max((state["step"] for state in self.optimizer.state.values()), default=0))
 
     def trial(self, model: nn.Module, step: int, rows: int) -> None:
         """The work of a step, or of its first micro-batch, without effects."""
@@ -263,17 +305,46 @@ class _Run:
         params, accelerator = self.params, self.accelerator
         # Random numbers that a module draws for itself (LoRA dropout) follow from the step as well.
         torch.manual_seed(row_seed(self.seed, step * accelerator.num_processes + accelerator.process_index, "step"))
-        positions = np.arange(step * params.batch_size, (step + 1) * params.batch_size)
-        share = np.array_split(positions, accelerator.num_processes)[accelerator.process_index]
-        micro = np.array_split(share, params.gradient_accumulation)[:parts]
+        micro = self._micro(step)[:parts]
         total = torch.zeros((), device=accelerator.device)
         for index, part in enumerate(micro):
             last = index == len(micro) - 1
+            after = self._after(step, index)
+            then = None if after is None else self._reader(after, rows)
+            batch = self.ahead.take(self._reader(part, rows), then=then)
             with contextlib.nullcontext() if last else accelerator.no_sync(model):
-                loss = model(stream(self.seed, rows, part), generators(self.seed, part)) / params.gradient_accumulation
+                loss = model(batch) / params.gradient_accumulation
                 accelerator.backward(loss)
             total += loss.detach().float()
         return total
+
+    def _micro(self, step: int) -> list[np.ndarray]:
+        """Positions of this process's micro-batches of a step in the stream of rows."""
+        params, accelerator = self.params, self.accelerator
+        positions = np.arange(step * params.batch_size, (step + 1) * params.batch_size)
+        share = np.array_split(positions, accelerator.num_processes)[accelerator.process_index]
+        return np.array_split(share, params.gradient_accumulation)
+
+    def _after(self, step: int, index: int) -> np.ndarray | None:
+        """The micro-batch that comes next and may be read already; not that of a step whose data is still to be
+        prepared.
+        """
+        if index + 1 < self.params.gradient_accumulation:
+            return self._micro(step)[index + 1]
+        if step + 1 < self.params.steps and not hasattr(self.module.objective, "prepare"):
+            return self._micro(step + 1)[0]
+        return None
+
+    def _reader(self, part: np.ndarray, rows: int) -> Reader:
+        """How the batch at positions of the stream is read."""
+        objective, device = self.module.objective, self.accelerator.device
+        beside = on_its_own(device) and in_halves(objective)
+
+        def work() -> Any:
+            sample = stream(self.seed, rows, part), generators(self.seed, part)
+            return sent(objective.batch(*sample), device) if beside else sample
+
+        return Reader(part, work, beside)
 
     def _average(self, step: int) -> None:
         if self.ema:
@@ -293,14 +364,17 @@ class _Run:
         if not self.accelerator.is_main_process:
             return
         told = {"step": str(step), "seed": str(self.seed), "threads": threads.state()}
+        if self.accelerator.scaler is not None:
+            told["scaler"] = json.dumps(self.accelerator.scaler.state_dict())
         save_tensors(path, self._tensors(), told)
 
     @contextlib.contextmanager
-    def kept_when_interrupted(self, path: Path, threads: Threads) -> Iterator[None]:
+    def kept_when_interrupted(self, path: Path, threads: Threads, lines: _Log) -> Iterator[None]:
         """Save what there is when the user ends the run, unless a step was just changing the weights."""
         try:
             yield
         except KeyboardInterrupt:
+            lines.read()
             if self._at is not None and self._at < self.params.steps:
                 self.save(path, self._at, threads)
             raise
@@ -335,6 +409,8 @@ class _Run:
         for name, parameter in self.named.items():
             if f"adam.{name}.step" not in saved:  # it never had a gradient
                 del self.optimizer.state[parameter]
+        if self.accelerator.scaler is not None and "scaler" in metadata:
+            self.accelerator.scaler.load_state_dict(json.loads(metadata["scaler"]))
         return int(metadata["step"]), metadata.get("threads", "")
 
     def _tensors(self) -> dict[str, torch.Tensor]:
@@ -344,6 +420,11 @@ class _Run:
                 {f"adam.{name}.{key}": value for key, value in self.optimizer.state.get(parameter, {}).items()}
             )
         return found | {f"ema.{name}": average for name, average in zip(self.named, self.ema, strict=False)}
+
+
+def on_its_own(device: torch.device) -> bool:
+    """Whether a device works on while Python goes on: then nobody should wait for it at each step."""
+    return device.type != "cpu"
 
 
 def stream(seed: int, rows: int, positions: np.ndarray) -> list[int]:
@@ -372,10 +453,12 @@ def _step_device(parameter: torch.Tensor) -> torch.device:
 
 
 class _Log:
-    """Appends a JSON line a step; `history` is kept in step with the file."""
+    """Appends a JSON line a step; `history` is kept in step with the file. Losses wait on their device until `read`."""
 
     def __init__(self, path: Path, history: list[dict[str, Any]], *, enabled: bool) -> None:
         self._path, self._history, self._enabled = path, history, enabled
+        self._waiting: list[tuple[dict[str, Any], torch.Tensor]] = []
+        self._since = 0.0
 
     def __enter__(self) -> _Log:
         if self._enabled:
@@ -388,10 +471,40 @@ class _Log:
         if self._enabled:
             self._file.close()
 
-    def add(self, entry: dict[str, Any]) -> None:
-        self._history.append(entry)
+    @property
+    def waiting(self) -> int:
+        """Steps whose losses were not read yet."""
+        return len(self._waiting)
+
+    def add(self, entry: dict[str, Any], loss: torch.Tensor, began: float) -> None:
+        """A step that began at a time of `time.monotonic`, with its loss, ()."""
+        if not self._waiting:
+            self._since = began
+        self._waiting.append((entry, loss))
+
+    def read(self) -> None:
+        """Fetch the losses that wait, and log their steps.
+
+        Raises:
+            ConceptlibError: one is not finite.
+        """
+        if not self._waiting:
+            return
+        losses = torch.stack([loss for _, loss in self._waiting]).tolist()
+        spent = round((time.monotonic() - self._since) / len(losses), 4)
+        entries, self._waiting = [entry for entry, _ in self._waiting], []
+        for entry, loss in zip(entries, losses, strict=True):
+            if not math.isfinite(loss):
+                raise ConceptlibError(
+                    f"the loss is {loss} at step {entry['step']}",
+                    where=f"lr {entry['lr']:.3g}",
+                    hint="lower the learning rates or add warm-up steps",
+                )
+            line = {"step": entry["step"], "loss": loss, "lr": entry["lr"], "seconds": spent} | entry
+            self._history.append(line)
+            if self._enabled:
+                self._file.write(json.dumps(line) + "\n")
         if self._enabled:
-            self._file.write(json.dumps(entry) + "\n")
             self._file.flush()  # people watch it
 
 

@@ -15,6 +15,7 @@ import torch
 from conceptlib.erasers.base import Job
 from conceptlib.erasers.cache import RowCache
 from conceptlib.erasers.student import Student
+from conceptlib.models.devices import send
 from conceptlib.models.encoding import PromptCache
 from conceptlib.models.prediction import wide
 from conceptlib.models.sampling import denoise, rows_at_once
@@ -101,7 +102,7 @@ class Trajectories:
         """Points by number below `len(self)`: step `row % S` of walk `row // S`. On the student's device."""
         walks, steps = [row // self.num_steps for row in rows], [row % self.num_steps for row in rows]
         found = {
-            name: self._cache.read(name, walks, steps).to(self.student.device)
+            name: send(self._cache.read(name, walks, steps), self.student.device)
             for name in ("latents", "timesteps", "null", "start", *(["concept"] if self._three else []))
         }
         return Points(**{"concept": found["start"], **found}, walks=walks)
@@ -140,11 +141,11 @@ class Trajectories:
             else:
                 said = outputs
             parts = [
-                self.student.prediction.to_epsilon(wide(part), wide(latents), timestep).cpu()
+                self.student.prediction.to_epsilon(wide(part), wide(latents), timestep)
                 for part in said.chunk(len(asked) // len(walks))
             ]
             one = dict(zip(("null", "start", "concept"), parts, strict=False))
-            kept.append({**one, "latents": wide(latents).cpu(), "timesteps": timestep.cpu().expand(len(walks))})
+            kept.append({**one, "latents": wide(latents), "timesteps": timestep.expand(len(walks))})
 
         with self.job.accelerator.autocast():
             denoise(
@@ -155,4 +156,4 @@ class Trajectories:
                 guidance_scale=self.guidance_scale,
                 watch=watch,
             )
-        return {name: torch.stack([one[name] for one in kept], dim=1).clone() for name in kept[0]}
+        return {name: torch.stack([one[name] for one in kept], dim=1).cpu().clone() for name in kept[0]}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -11,6 +13,7 @@ from torch import nn
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.threads import settle
 
+_log = logging.getLogger(__name__)
 DTYPES = {
     "float32": torch.float32,
     "fp32": torch.float32,
@@ -47,13 +50,15 @@ def dtype_lock(name: str) -> dict[str, str | int]:
 def choose(device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Placement:
     """The placement asked for, or the best one here: CUDA in bfloat16 (float16 on cards that only emulate bfloat16, as
     T4 and V100 do), MPS and CPU in float32. From then on torch uses no more threads than there are cores for this
-    process (`threads.settle`).
+    process (`threads.settle`), and what a GPU multiplies in float32 goes through its tensor cores (TF32).
 
     Raises:
         ConceptlibError: an unknown device or dtype name, or a device that this machine does not have.
     """
     chosen = _device(device)
     settle()
+    if chosen.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     if dtype is None:
         weights = torch.float32
         if chosen.type == "cuda":
@@ -64,15 +69,18 @@ def choose(device: str | torch.device | None = None, dtype: str | torch.dtype | 
         weights = DTYPES[dtype.removeprefix("torch.")]
     else:
         raise ConceptlibError(f"unknown dtype {dtype!r}", where="dtype", hint=f"choose one of {', '.join(DTYPES)}")
+    if chosen.type == "cpu" and weights == torch.bfloat16 and not cpu_has_bfloat16():
+        _log.warning("this processor computes bfloat16 several times slower than float32: leave the dtype out")
     # Measured on a CPU: a training step of `tiny`'s UNet takes a tenth less; CUDA's tensor cores want it.
     return Placement(chosen, weights, channels_last=chosen.type in {"cpu", "cuda"})
 
 
-def trainable(placement: Placement, asked: str | torch.dtype | None) -> Placement:
-    """The placement to train in: where `choose` took float16 by itself, float32, since gradients of float16 vanish."""
-    if asked is None and placement.dtype == torch.float16:
-        return replace(placement, dtype=torch.float32)
-    return placement
+@lru_cache(maxsize=1)
+def cpu_has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself (AVX512-BF16, AMX, or Arm's BF16)."""
+    # torch's own list is that of the processor's flags: nothing is computed.
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "avx10_2", "bf16"))
 
 
 def narrow(module: nn.Module, dtype: torch.dtype, keep: Iterable[nn.Parameter]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from conceptlib.models.devices import send
+
 _SMALLEST = 1e-6
 """Below this α the output of a v-model is x₀ alone, and says nothing of ε."""
 
@@ -39,7 +41,7 @@ class Prediction:
         """
         dtype = wide(like).dtype
         if like.device not in self._on:
-            self._on[like.device] = self._alphas_cumprod.to(like.device)
+            self._on[like.device] = send(self._alphas_cumprod, like.device)
         bar = self._on[like.device][timesteps.to(like.device).long()].to(dtype).reshape(-1, 1, 1, 1)
         return bar.sqrt(), (1 - bar).sqrt()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.devices import choose, narrow, trainable
+from conceptlib.models.devices import choose, cpu_has_bfloat16, narrow
 
 
 def test_the_cpu_computes_in_float32_and_channels_last() -> None:
@@ -47,10 +47,26 @@ def test_cards_that_only_emulate_bfloat16_get_float16(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has or including_emulation)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     placement = choose("cuda:1")
     assert (placement.device, placement.dtype) == (torch.device("cuda:1"), dtype)
-    assert trainable(placement, None).dtype == (torch.bfloat16 if has else torch.float32)
-    assert trainable(placement, "float16").dtype == placement.dtype  # what was asked for is not changed in silence
+    assert torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.parametrize(("flags", "told"), [({"avx2": True}, True), ({"avx512_bf16": True}, False)])
+def test_a_processor_that_computes_bfloat16_slowly_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, flags: dict[str, bool], told: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags)
+    cpu_has_bfloat16.cache_clear()
+    try:
+        assert choose("cpu", "bfloat16").dtype == torch.bfloat16
+        assert ("slower than float32" in caplog.text) == told
+        caplog.clear()
+        assert choose("cpu").dtype == torch.float32 and not caplog.text, "float32 on every processor: ids stay"
+    finally:
+        cpu_has_bfloat16.cache_clear()
 
 
 def test_narrowing_keeps_what_it_is_told_to() -> None:

@@ -106,6 +106,8 @@ def run(job: Job) -> Result:
 class AblatingObjective:
     """The loss over pictures of the anchor; `pairs` has the prompts of each."""
 
+    may_skip = False
+
     def __init__(self, job: Job) -> None:
         from conceptlib.erasers.anchors import Anchors
         from conceptlib.erasers.student import Student
@@ -133,20 +135,32 @@ class AblatingObjective:
 
     def loss(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> torch.Tensor:
         """The mean over pictures `rows`, each with noise and a timestep of its own."""
+        return self.loss_of(self.batch(rows, generators))
+
+    def batch(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> dict[str, Any]:
+        """The pictures' latents, noise, timesteps and prompts; of the prior's pictures too (`other_...`)."""
+        found = {**self._noised(rows, generators), "pairs": [self.pairs[row] for row in rows]}
+        if self.params.prior_weight:
+            others = [self._other(source) for source in generators]
+            found |= {f"other_{name}": value for name, value in self._noised(others, generators).items()}
+            found["other_prompts"] = [self.pairs[row][0] for row in others]
+        return found
+
+    def loss_of(self, batch: dict[str, Any]) -> torch.Tensor:
+        """`loss` of a batch."""
         from conceptlib.models.parts import detached_first_token
 
         student = self.student
-        latents, noise, timesteps = self._noised(rows, generators)
-        anchor, concept = (self.embeds.encode([self.pairs[row][side] for row in rows]) for side in (0, 1))
+        latents, noise, timesteps = self._on_device(batch, "")
+        anchor, concept = (self.embeds.encode([pair[side] for pair in batch["pairs"]]) for side in (0, 1))
         target = noise if self.params.variant == "noise" else self._teacher(latents, timesteps, anchor)
         with detached_first_token(student.unet):
             loss = student.distance(student.epsilon(latents, timesteps, concept), target, timesteps)
             if self.params.convention == "release":
                 loss = student.shape[0] * loss
             if self.params.prior_weight:
-                others = [self._other(source) for source in generators]
-                latents, noise, timesteps = self._noised(others, generators)
-                prompts = self.embeds.encode([self.pairs[row][0] for row in others])
+                latents, noise, timesteps = self._on_device(batch, "other_")
+                prompts = self.embeds.encode(batch["other_prompts"])
                 prior = student.distance(student.epsilon(latents, timesteps, prompts), noise, timesteps)
                 loss = loss + self.params.prior_weight * prior
         return loss
@@ -162,20 +176,25 @@ class AblatingObjective:
 
         return int(torch.randint(len(self.pairs), (), generator=source))
 
-    def _noised(
-        self, rows: Sequence[int], generators: Sequence[torch.Generator]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """z_t, ε and t of pictures."""
+    def _noised(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> dict[str, torch.Tensor]:
+        """x₀, ε and t of pictures, on the CPU."""
         import torch
 
         from conceptlib.models.prediction import shifted_timesteps
 
-        prediction, device = self.student.prediction, self.student.device
-        clean = self._latents(rows).to(device)
+        steps, shift = self.student.prediction.num_timesteps, self.params.timestep_shift
+        clean = self._latents(rows)
         noise = torch.stack([torch.randn(clean.shape[1:], generator=source) for source in generators]).to(clean)
         uniform = torch.cat([torch.rand(1, generator=source, dtype=torch.float64) for source in generators])
-        timesteps = shifted_timesteps(uniform, prediction.num_timesteps, self.params.timestep_shift).to(device)
-        return prediction.noised(clean, noise, timesteps), noise, timesteps
+        return {"clean": clean, "noise": noise, "timesteps": shifted_timesteps(uniform, steps, shift)}
+
+    def _on_device(self, batch: dict[str, Any], prefix: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """z_t, ε and t."""
+        from conceptlib.models.devices import send
+
+        names = ("clean", "noise", "timesteps")
+        clean, noise, timesteps = (send(batch[prefix + name], self.student.device) for name in names)
+        return self.student.prediction.noised(clean, noise, timesteps), noise, timesteps
 
 
 def _draw(job: Job, student: Any, embeds: Any, prompts: Sequence[str]) -> Any:

@@ -132,6 +132,8 @@ def run(job: Job) -> Result:
 class EsdObjective:
     """‖ε_θ(z_t, c) − y‖² at the points of cached walks."""
 
+    may_skip = False
+
     def __init__(self, job: Job) -> None:
         from conceptlib.erasers.anchors import cycle
         from conceptlib.erasers.student import Student

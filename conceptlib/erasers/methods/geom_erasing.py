@@ -239,6 +239,10 @@ class GeometryObjective:
 
     def loss(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> torch.Tensor:
         """E[w ⊙ ‖target − prediction‖²] over the pictures `self.rows[rows]`: a scalar."""
+        return self.loss_of(self.batch(rows, generators))
+
+    def batch(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> dict[str, Any]:
+        """The pictures' latents, noise, timesteps, prompts and weights (None for none)."""
         import numpy as np
         import torch
 
@@ -246,25 +250,42 @@ class GeometryObjective:
         from conceptlib.models.prediction import shifted_timesteps
 
         pictures = [int(self.rows[row]) for row in rows]
-        latents = torch.from_numpy(self.data.latents[pictures]).to(self.device)
-        noise = torch.stack([torch.randn(latents.shape[1:], generator=source) for source in generators]).to(self.device)
+        latents = torch.from_numpy(self.data.latents[pictures])
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=source) for source in generators])
         uniform = torch.cat([torch.rand(1, generator=source, dtype=torch.float64) for source in generators])
-        timesteps = shifted_timesteps(uniform, self.schedule.config.num_train_timesteps, self.params.timestep_shift).to(
-            self.device
-        )
+        steps, shift = self.schedule.config.num_train_timesteps, self.params.timestep_shift
         dropped = [float(torch.rand((), generator=source)) < self.params.caption_dropout for source in generators]
-        prompts = ["" if drop else self.prompts[index].text for drop, index in zip(dropped, pictures, strict=True)]
-        noisy = self.schedule.add_noise(latents, noise, timesteps)
-        target = noise
-        if self.schedule.config.prediction_type == "v_prediction":
-            target = self.schedule.get_velocity(latents, noise, timesteps)
-        prediction = self.unet(noisy, timesteps, encoder_hidden_states=self.condition(prompts), return_dict=False)[0]
         weights = None
         if self.params.region_weighting:
             side, shape, alpha = self.data.side, (latents.shape[-2], latents.shape[-1]), self.params.alpha
             maps = [region_weights(self.boxes[index], side, side, shape, alpha) for index in pictures]
-            weights = torch.from_numpy(np.stack(maps))[:, None].to(self.device)
-        return region_loss(prediction, target, weights)
+            weights = torch.from_numpy(np.stack(maps))[:, None]
+        return {
+            "latents": latents,
+            "noise": noise,
+            "timesteps": shifted_timesteps(uniform, steps, shift),
+            "prompts": ["" if drop else self.prompts[at].text for drop, at in zip(dropped, pictures, strict=True)],
+            "weights": weights,
+        }
+
+    def loss_of(self, batch: dict[str, Any]) -> torch.Tensor:
+        """`loss` of a batch."""
+        from conceptlib.models.devices import send
+
+        latents, noise, timesteps = (send(batch[name], self.device) for name in ("latents", "noise", "timesteps"))
+        noisy = self.schedule.add_noise(latents, noise, timesteps)
+        target = noise
+        if self.schedule.config.prediction_type == "v_prediction":
+            target = self.schedule.get_velocity(latents, noise, timesteps)
+        embeds = self.condition(batch["prompts"])
+        prediction = self.unet(noisy, timesteps, encoder_hidden_states=embeds, return_dict=False)[0]
+        weights = batch["weights"]
+        return region_loss(prediction, target, weights if weights is None else send(weights, self.device))
+
+    @property
+    def may_skip(self) -> bool:
+        """A batch may be without the new tokens."""
+        return self._token_trains() and not self._encoder_trains()
 
     def condition(self, prompts: Sequence[str]) -> torch.Tensor:
         """Embeddings (N, 77, D). Only distinct prompts are encoded, with gradients only those that a trained weight
@@ -272,6 +293,7 @@ class GeometryObjective:
         """
         import torch
 
+        from conceptlib.models.devices import send
         from conceptlib.models.encoding import encode_ids, token_ids
 
         distinct = list(dict.fromkeys(prompts))
@@ -281,12 +303,12 @@ class GeometryObjective:
         fixed = [prompt for prompt in distinct if prompt not in set(trained)]
         parts = []
         if trained:
-            ids = token_ids(self.pipe.tokenizer, trained).to(self.device)
+            ids = send(token_ids(self.pipe.tokenizer, trained), self.device)
             parts.append(encode_ids(self.encoder, self.pipe.tokenizer, ids))
         if fixed:
             parts.append(self.cache.encode(fixed).to(parts[0].dtype if parts else None))
         place = {prompt: index for index, prompt in enumerate([*trained, *fixed])}
-        return torch.cat(parts)[torch.tensor([place[prompt] for prompt in prompts], device=self.device)]
+        return torch.cat(parts)[send(torch.tensor([place[prompt] for prompt in prompts]), self.device)]
 
     def _encoder_trains(self) -> bool:
         return self.params.mode == "data-removal" and self.params.lr_text > 0
