@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -39,16 +40,26 @@ def test_without_a_wish_the_device_is_one_that_works() -> None:
     assert torch.ones(2, device=placement.device, dtype=placement.dtype).sum() == 2
 
 
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """torch's switches as they were afterwards; off before."""
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = False
+    yield
+    for switch, was in zip(switches, before, strict=True):
+        switch.allow_tf32 = was
+
+
 @pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
 def test_cards_that_only_emulate_bfloat16_get_float16(
-    monkeypatch: pytest.MonkeyPatch, has: bool, dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, tf32: None, has: bool, dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has or including_emulation)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     placement = choose("cuda:1")
     assert (placement.device, placement.dtype) == (torch.device("cuda:1"), dtype)
     assert torch.backends.cuda.matmul.allow_tf32
