@@ -337,7 +337,8 @@ class _Run:
 
     def _reader(self, part: np.ndarray, rows: int) -> Reader:
         """How the batch at positions of the stream is read."""
-        objective, device = self.module.objective, self.accelerator.device
+        objective: Any = self.module.objective
+        device = self.accelerator.device
         beside = on_its_own(device) and in_halves(objective)
 
         def work() -> Any:
