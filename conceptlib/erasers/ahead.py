@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from conceptlib.models.devices import send
+from conceptlib.store.seeds import row_generator, row_seed
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,24 @@ def in_halves(objective: Any) -> bool:
 def sent(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     """A batch with its tensors on the device."""
     return {name: send(value, device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+
+
+def stream(seed: int, rows: int, positions: np.ndarray) -> list[int]:
+    """The data's rows at positions of an endless stream: one permutation of all rows after the other."""
+    found = []
+    for epoch in np.unique(positions // rows):
+        order = _order(seed, rows, int(epoch))
+        found += [int(order[position % rows]) for position in positions[positions // rows == epoch]]
+    return found
+
+
+@lru_cache(maxsize=2)  # two epochs meet in a batch; a permutation of a million rows takes 0.1 s
+def _order(seed: int, rows: int, epoch: int) -> np.ndarray:
+    order: np.ndarray = row_generator(seed, epoch, "order").permutation(rows)
+    order.setflags(write=False)
+    return order
+
+
+def generators(seed: int, positions: np.ndarray) -> list[torch.Generator]:
+    """A CPU generator for each position of the stream."""
+    return [torch.Generator().manual_seed(row_seed(seed, int(position), "sample")) for position in positions]

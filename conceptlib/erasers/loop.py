@@ -25,7 +25,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,17 @@ import torch
 from torch import nn
 
 from conceptlib.erasers.ahead import Ahead, Reader, in_halves, sent
+from conceptlib.erasers.ahead import generators as generators
+from conceptlib.erasers.ahead import stream as stream
 from conceptlib.erasers.base import Objective, TrainingParams
 from conceptlib.erasers.files import save_tensors
+from conceptlib.erasers.log import StepLog, read_log
 from conceptlib.erasers.memory import peak_memory_mb
-from conceptlib.erasers.ranks import meet
+from conceptlib.erasers.ranks import make_accelerator as make_accelerator
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.threads import Threads
 from conceptlib.progress import Progress
-from conceptlib.store.files import atomic_write
-from conceptlib.store.seeds import row_generator, row_seed
+from conceptlib.store.seeds import row_seed
 from conceptlib.timing import SAVE_EVERY, Every
 
 STATE = "state.safetensors"
@@ -75,35 +77,6 @@ class Report:
             "peak_memory_mb": self.peak_memory_mb,
             **({"skipped_steps": self.skipped} if self.skipped else {}),
         }
-
-
-def make_accelerator(placement: Any) -> Any:
-    """accelerate's `Accelerator` for a placement: autocast where the dtype is bfloat16 or float16, weights stay
-    float32. In float16 losses are scaled (`accelerator.scaler`), or small gradients would vanish.
-
-    A single process computes on the placement's device, `cuda:1` too; under `accelerate launch` each has its own.
-    """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, PartialState
-
-    # accelerate keeps one state a process, and refuses a second run of another dtype or device. A new state leaves an
-    # earlier accelerator its own.
-    AcceleratorState._shared_state = type(AcceleratorState._shared_state)()
-    if not torch.distributed.is_initialized():
-        PartialState._shared_state = type(PartialState._shared_state)()
-    kind = placement.device.type
-    precision = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(placement.dtype, "no")
-    by_hand = precision == "fp16" and kind == "cpu"  # torch can do it, accelerate thinks that it cannot
-    accelerator = Accelerator(mixed_precision="no" if by_hand else precision, cpu=kind == "cpu")
-    if by_hand:
-        accelerator.state._mixed_precision, accelerator.native_amp = precision, True
-        accelerator.scaler = torch.amp.GradScaler("cpu")
-    if accelerator.num_processes == 1 and kind == "cuda":
-        if placement.device.index is not None:
-            torch.cuda.set_device(placement.device)
-        accelerator.state.device = placement.device
-    meet(accelerator)
-    return accelerator
 
 
 def train(
@@ -148,7 +121,7 @@ def train(
     run = _Run(module, params, seed=seed, accelerator=accelerator)
     start, told = run.restore(workdir / STATE)
     threads = Threads.of(accelerator.device, state=told, processes=accelerator.num_processes)
-    history = _read_log(log, start) if accelerator.is_main_process else []
+    history = read_log(log, start) if accelerator.is_main_process else []
     model = run.shared()
     prepare = getattr(objective, "prepare", lambda step: None)
     every = LOG_EVERY if on_its_own(accelerator.device) else 1
@@ -156,7 +129,7 @@ def train(
     began, minute = time.monotonic(), Every(SAVE_EVERY)
     with (
         torch.random.fork_rng(devices=[]),
-        _Log(log, history, enabled=accelerator.is_main_process) as lines,
+        StepLog(log, history, enabled=accelerator.is_main_process) as lines,
         threads,
         run.kept_when_interrupted(workdir / STATE, threads, lines),
         Ahead() as run.ahead,
@@ -370,7 +343,7 @@ class _Run:
         save_tensors(path, self._tensors(), told)
 
     @contextlib.contextmanager
-    def kept_when_interrupted(self, path: Path, threads: Threads, lines: _Log) -> Iterator[None]:
+    def kept_when_interrupted(self, path: Path, threads: Threads, lines: StepLog) -> Iterator[None]:
         """Save what there is when the user ends the run, unless a step was just changing the weights."""
         try:
             yield
@@ -428,94 +401,5 @@ def on_its_own(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-def stream(seed: int, rows: int, positions: np.ndarray) -> list[int]:
-    """The data's rows at positions of an endless stream: one permutation of all rows after the other."""
-    found = []
-    for epoch in np.unique(positions // rows):
-        order = _order(seed, rows, int(epoch))
-        found += [int(order[position % rows]) for position in positions[positions // rows == epoch]]
-    return found
-
-
-@lru_cache(maxsize=2)  # two epochs meet in a batch; a permutation of a million rows takes 0.1 s
-def _order(seed: int, rows: int, epoch: int) -> np.ndarray:
-    order: np.ndarray = row_generator(seed, epoch, "order").permutation(rows)
-    order.setflags(write=False)
-    return order
-
-
-def generators(seed: int, positions: np.ndarray) -> list[torch.Generator]:
-    """A CPU generator for each position of the stream."""
-    return [torch.Generator().manual_seed(row_seed(seed, int(position), "sample")) for position in positions]
-
-
 def _step_device(parameter: torch.Tensor) -> torch.device:
     return parameter.device if parameter.device.type == "cuda" else torch.device("cpu")
-
-
-class _Log:
-    """Appends a JSON line a step; `history` is kept in step with the file. Losses wait on their device until `read`."""
-
-    def __init__(self, path: Path, history: list[dict[str, Any]], *, enabled: bool) -> None:
-        self._path, self._history, self._enabled = path, history, enabled
-        self._waiting: list[tuple[dict[str, Any], torch.Tensor]] = []
-        self._since = 0.0
-
-    def __enter__(self) -> _Log:
-        if self._enabled:
-            # What was logged after the last state is trained again, and logged again.
-            atomic_write(self._path, "".join(json.dumps(entry) + "\n" for entry in self._history))
-            self._file = self._path.open("a", encoding="utf-8")
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._enabled:
-            self._file.close()
-
-    @property
-    def waiting(self) -> int:
-        """Steps whose losses were not read yet."""
-        return len(self._waiting)
-
-    def add(self, entry: dict[str, Any], loss: torch.Tensor, began: float) -> None:
-        """A step that began at a time of `time.monotonic`, with its loss, ()."""
-        if not self._waiting:
-            self._since = began
-        self._waiting.append((entry, loss))
-
-    def read(self) -> None:
-        """Fetch the losses that wait, and log their steps.
-
-        Raises:
-            ConceptlibError: one is not finite.
-        """
-        if not self._waiting:
-            return
-        losses = torch.stack([loss for _, loss in self._waiting]).tolist()
-        spent = round((time.monotonic() - self._since) / len(losses), 4)
-        entries, self._waiting = [entry for entry, _ in self._waiting], []
-        for entry, loss in zip(entries, losses, strict=True):
-            if not math.isfinite(loss):
-                raise ConceptlibError(
-                    f"the loss is {loss} at step {entry['step']}",
-                    where=f"lr {entry['lr']:.3g}",
-                    hint="lower the learning rates or add warm-up steps",
-                )
-            line = {"step": entry["step"], "loss": loss, "lr": entry["lr"], "seconds": spent} | entry
-            self._history.append(line)
-            if self._enabled:
-                self._file.write(json.dumps(line) + "\n")
-        if self._enabled:
-            self._file.flush()  # people watch it
-
-
-def _read_log(path: Path, steps: int) -> list[dict[str, Any]]:
-    """The lines of the first `steps` steps; fewer if the file was cut off."""
-    return [entry for entry in _lines(path) if entry["step"] < steps]
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
-                yield json.loads(line)
