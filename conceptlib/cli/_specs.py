@@ -88,7 +88,7 @@ def _add_ls(of: _Group) -> None:
     def list_command(out: Output, words: tuple[str, ...], kind: str | None) -> None:
         from conceptlib.specs import list_specs
 
-        if kind in of.moved:
+        if kind is not None and kind in of.moved:
             out.note(f"`conceptlib {of.moved[kind]} ls` lists them as well")
         rows = [row for row in list_specs(kind or of.kinds) if _holds(row, words)]
         left_out = {"kind"} if kind or one_kind or len(of.kinds) == 1 else set()

@@ -8,14 +8,25 @@ from conceptlib.cli import output
 from conceptlib.cli.output import Output
 
 
-@click.command("annotate", short_help="Find the concept in every picture.")
+@click.command("annotate", short_help="Find the concept in every image.")
 @click.argument("dataset")
-@click.option("--detector", "-d", required=True, help="A spec (name or file), a trained detector, or weights.")
-@click.option("--split", default=None, help="Only this split; all by default.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures at once.")
+@click.option(
+    "--detector", "-d", required=True, help="A spec (name or file), a trained detector, or a file of weights."
+)
+@click.option("--split", default=None, help="Annotate only this split; all splits by default.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="How many images to look at at once.",
+)
 @output.engine_option
 @click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="Of ray: at most; one a CPU or GPU by default."
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --engine ray: at most N workers; by default one for each CPU or GPU.",
 )
 @output.trust_option
 @output.device_option
@@ -31,9 +42,9 @@ def cli(
     trust: bool,
     device: str | None,
 ) -> None:
-    """Find the concept in every picture of a dataset (or of generated images).
+    """Find the concept in every image of a dataset (or of generated images).
 
-    One shard at a time; stopped, the same command goes on from there.
+    The command works on one shard at a time. If it is stopped, the same command continues.
 
     \b
     conceptlib annotate icd-qr --detector zxing
@@ -59,6 +70,6 @@ def cli(
     found = ", ".join(f"{label} in {n}" for label, n in info["images_with"].items()) or "nothing found"
     out.result(
         {"annotations": artifact.ref, "path": artifact.path, **info},
-        human=f"annotations {artifact.ref}: {info['images']} pictures, {found}",
+        human=f"annotations {artifact.ref}: {info['images']} images, {found}",
         quiet=artifact.ref,
     )

@@ -14,16 +14,16 @@ from conceptlib.cli import output
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Processes; one a processor by default, at most 8 (ray: one a CPU of the cluster).",
+    help="How many processes; by default one for each core, at most 8 (ray: one for each CPU of the cluster).",
 )
 @output.engine_option
 @output.options
 def cli(name: str, overrides: tuple[str, ...], workers: int | None, engine: str, out: output.Output) -> None:
-    """Build the dataset NAME (a spec's name or file); one of pictures with its exact geometry, the annotation set
-    `truth`. NAME@CONDITION builds a subset of a dataset of prompts.
+    """Build the dataset NAME (a spec's name or file). A dataset of images comes with its exact geometry, the
+    annotation set `truth`. NAME@CONDITION builds a subset of a dataset of prompts.
 
     \b
-    Built before, it is found, not built again; stopped, the same command goes on. Examples:
+    A dataset that was built before is found, not built again. A build that was stopped continues. Examples:
       conceptlib build icd-qr
       conceptlib build icd-qr rows=500 rate=0.3
       conceptlib build icd-qr source=my-photos/                # captions: metadata.jsonl, metadata.csv or NAME.txt

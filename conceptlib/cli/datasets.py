@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group("datasets")
 def cli() -> None:
-    """List, show, copy and check the specs of datasets; show and check one that is built."""
+    """List, show, copy and check the specs of datasets; show and check a built dataset."""
 
 
 add_spec_commands(cli, ("dataset",), noun="dataset", example="icd-qr")
@@ -24,16 +24,23 @@ add_spec_commands(cli, ("dataset",), noun="dataset", example="icd-qr")
 @cli.command("show", short_help="Show what is in a built dataset.")
 @click.argument("dataset")
 @click.option("--n", type=click.IntRange(min=0), default=None, metavar="N", help="How many examples.")
-@click.option("--annotations", metavar="SET", help="Whose boxes to draw, instead of the exact ones (truth).")
-@click.option("--sheet", type=click.Path(dir_okay=False), metavar="FILE", help="The contact sheet: .png, .jpg, .webp.")
-@click.option("--show-prompts", is_flag=True, help="Show prompts of unsafe datasets in clear, not redacted.")
+@click.option(
+    "--annotations", metavar="SET", help="Draw the boxes of this annotation set instead of the exact ones (truth)."
+)
+@click.option(
+    "--sheet",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Where to write the contact sheet: .png, .jpg or .webp.",
+)
+@click.option("--show-prompts", is_flag=True, help="Show prompts of unsafe datasets as they are, not redacted.")
 @output.options
 def show_command(
     out: output.Output, dataset: str, n: int | None, annotations: str | None, sheet: str | None, show_prompts: bool
 ) -> None:
-    """Show what is in a DATASET that is built: counts, sizes, concepts, captions, and a contact sheet with boxes.
+    """Show what is in a built DATASET: counts, sizes, concepts, captions, and a contact sheet with boxes.
 
-    Of prompts: their counts by category, and some of them, redacted.
+    For a dataset of prompts, show counts by category and some of the prompts, redacted.
 
     \b
     conceptlib datasets show icd-qr
@@ -51,19 +58,24 @@ def show_command(
         out.note(note)
 
 
-@cli.command("check", short_help="Find pictures that are there twice.")
+@cli.command("check", short_help="Find images that are there twice.")
 @click.argument("dataset")
 @click.option(
     "--max-distance",
     type=click.IntRange(0, 10),
     default=4,
     show_default=True,
-    help="Bits in which the perceptual hashes of near copies differ.",
+    help="How many bits the perceptual hashes of near copies may differ in.",
 )
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes; at most 8 by default.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many processes; by default one for each core, at most 8.",
+)
 @output.options
 def check_command(out: output.Output, dataset: str, max_distance: int, workers: int | None) -> int:
-    """Find exact and near copies among the pictures of a built DATASET. Exit status 1 if one is in several splits.
+    """Find exact and near copies among the images of a built DATASET. Exit status 1 if one is in several splits.
 
     \b
     conceptlib datasets check icd-qr-photos
@@ -81,7 +93,7 @@ def check_command(out: output.Output, dataset: str, max_distance: int, workers: 
         }
         for group in report.groups
     ]
-    told = f"{report.pictures} pictures, {len(groups)} groups of copies, {report.across_splits} in several splits"
+    told = f"{report.pictures} images, {len(groups)} groups of copies, {report.across_splits} in several splits"
     people = [told, *([output.render_table(groups, ["pictures", "splits", "image_ids"])] if groups else [])]
     quiet = "\n".join(" ".join(member.image_id for member in group) for group in report.groups)
     out.result(report, human="\n".join(people), quiet=quiet or None)

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     metavar="DIR",
     default="conceptlib-demo",
     show_default=True,
-    help="Where the picture and the published files go.",
+    help="Where the image and the published files go.",
 )
 @output.options
 def cli(folder: str, out: output.Output) -> None:
-    """Erase QR codes from the embedded model, from the first picture to the published checkpoint; no network, 10
+    """Erase QR codes from the embedded model, from the first image to the published checkpoint; no network, 10
     minutes at most.
 
     \b
-    Stopped at any point, the same command goes on; run again, it says what is there. Example:
+    If it is stopped, the same command continues. When it is done, the same command shows what is there. Example:
       conceptlib demo --out /tmp/demo
     """
     from conceptlib.demo import NEXT, demo
@@ -53,7 +53,7 @@ def _for_people(result: Demo, commands: tuple[str, ...]) -> str:
         [
             "",
             table,
-            f"{result.n} pictures each, of captions that no training saw; [95 % intervals], ± one standard deviation",
+            f"{result.n} images each, of captions that no training saw; [95 % intervals], ± one standard deviation",
             f"took {took}{f' ({parts})' if parts and not result.reused else ''}{memory}",
             "",
             f"the picture:     {result.picture}",

@@ -40,7 +40,11 @@ add_spec_commands(cli, ("detector",), noun="detector", example="zxing")
 @cli.command("train")
 @click.argument("name")
 @click.option("--data", required=True, help="The dataset to learn from.")
-@click.option("--annotations", default=None, help="An annotation set of it; by default its exact geometry, `truth`.")
+@click.option(
+    "--annotations",
+    default=None,
+    help="Which annotation set of it to learn from; its exact geometry, `truth`, by default.",
+)
 @output.device_option
 @output.overrides_argument
 @output.options
@@ -72,16 +76,20 @@ def train_command(
 @cli.command("eval")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--data", required=True, help="The dataset to score on.")
-@click.option("--split", default="test", show_default=True, help="Of that dataset.")
+@click.option("--split", default="test", show_default=True, help="Which split of that dataset.")
 @click.option(
-    "--annotations", "--truth", "truth", default=None, help="An annotation set of it; by default its exact geometry."
+    "--annotations",
+    "--truth",
+    "truth",
+    default=None,
+    help="Which annotation set of it is the truth; its exact geometry by default.",
 )
-@click.option("--clean", default=None, help="A dataset without the concept, searched for false alarms.")
+@click.option("--clean", default=None, help="A dataset without the concept, on which false alarms are counted.")
 @click.option(
     "--failures",
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
-    help="A PNG of misses and false alarms.",
+    help="Write an image of misses and false alarms to this PNG file.",
 )
 @output.trust_option
 @output.device_option
@@ -97,7 +105,7 @@ def eval_command(
     trust: bool,
     device: str | None,
 ) -> None:
-    """Score detectors in one table: average precision, recall by size and opacity, false alarms on clean pictures.
+    """Score detectors in one table: average precision, recall by size and opacity, false alarms on clean images.
 
     \b
     conceptlib detectors eval zxing yolo-icd --data icd-qr
@@ -127,7 +135,9 @@ def eval_command(
 
 @cli.command("export")
 @click.argument("name")
-@click.option("--out", "path", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The .onnx file.")
+@click.option(
+    "--out", "path", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The .onnx file to write."
+)
 @output.options
 def export_command(out: Output, name: str, path: Path) -> None:
     """Write a trained detector as one ONNX file, which runs without the library that trained it.

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 @click.command("diff", short_help="Compare two versions of a dataset.")
 @click.argument("a")
 @click.argument("b")
-@click.option("--annotations", metavar="NAME", help="Compare the boxes of these annotation sets, not of truth.")
-@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Ids to list of each change.")
+@click.option("--annotations", metavar="NAME", help="Compare the boxes of this annotation set instead of truth.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="How many ids to list for each kind of change.",
+)
 @output.options
 def cli(out: Output, a: str, b: str, annotations: str | None, limit: int) -> None:
-    """Say what differs between two datasets: rows added and removed, pictures, captions, boxes and splits changed, by
+    """Say what differs between two datasets: rows added and removed, images, captions, boxes and splits changed, by
     hash; and their specs side by side.
 
     \b

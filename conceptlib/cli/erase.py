@@ -17,7 +17,7 @@ _SHOWN = 6  # neighbours; the others are a number
 @click.command("erase", short_help="Erase concepts from a model.")
 @click.argument("recipe")
 @output.overrides_argument
-@click.option("--data", metavar="DATASET", help="The polluted dataset or generated images: a name or id.")
+@click.option("--data", metavar="DATASET", help="The polluted dataset, or generated images: a name or id.")
 @click.option(
     "--annotations", metavar="NAME", help="A detector's name (its newest set of that dataset), `truth`, or an id."
 )
@@ -44,8 +44,8 @@ def cli(
     """Erase the concepts of RECIPE (a name or file) from a model, and store the checkpoint.
 
     \b
-    Done before, it is found, not made again; stopped, the same command goes on. What RECIPE erases, and every key
-    that KEY=VALUE may set: conceptlib recipes cat RECIPE --resolved. Examples:
+    A checkpoint that was made before is found, not made again. A training that was stopped continues.
+    `conceptlib recipes cat RECIPE --resolved` shows what RECIPE erases and every KEY that may be set. Examples:
       conceptlib erase uce/object 'targets=[moon]'             a phrase of yours, instead of the recipe's
       conceptlib erase esd/colour 'concepts=[red]'             a concept that `concepts ls` knows
       conceptlib erase geom-erasing/qr --data icd-qr --annotations yolo-icd --base tiny

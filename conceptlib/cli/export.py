@@ -20,14 +20,18 @@ WEIGHTS = ("full", "lora", "tensors")
     "form",
     metavar="FORMAT",
     required=True,
-    help="Of pictures: coco, coco-results, imagefolder, parquet, voc, webdataset or yolo; "
-    "of a checkpoint: full, lora or tensors.",
+    help="Images: coco, coco-results, imagefolder, parquet, voc, webdataset or yolo; "
+    "checkpoint: full, lora or tensors.",
 )
-@click.option("--to", metavar="DIR", required=True, help="The folder to write; new, empty, or an earlier export.")
-@click.option("--annotations", "-a", metavar="SET", help="Pictures: whose boxes; by default the exact ones, `truth`.")
-@click.option("--split", help="Pictures: only this split; all by default.")
-@click.option("--categories", metavar="NAME,...", help="Pictures: concepts in the order of their ids.")
-@click.option("--base", metavar="MODEL", help="Checkpoint: where its base is, if not where the checkpoint says.")
+@click.option(
+    "--to", metavar="DIR", required=True, help="The folder to write: a new one, an empty one, or an earlier export."
+)
+@click.option(
+    "--annotations", "-a", metavar="SET", help="Images: which annotation set; the exact one, `truth`, by default."
+)
+@click.option("--split", help="Images: only this split; all splits by default.")
+@click.option("--categories", metavar="NAME,...", help="Images: the concepts, in the order of their category ids.")
+@click.option("--base", metavar="MODEL", help="Checkpoint: its base, if that is not where the checkpoint says.")
 @kind_option
 @output.yes_option
 @output.options
@@ -36,7 +40,7 @@ def cli(
 ) -> None:
     """Write a dataset, generated images or an annotation set for other tools, or a checkpoint with other weights.
 
-    The pictures' files are copied as they are; --yes replaces an earlier export of something else. A checkpoint
+    The files of the images are copied as they are; --yes replaces an earlier export of something else. A checkpoint
     becomes a whole model, a LoRA or the changed tensors alone where that is exact; where it is not (a change of full
     rank as a LoRA, a rule of inference as weights), the command says why and writes nothing.
 
@@ -52,11 +56,11 @@ def cli(
         what = Store().get(ref, kind)
     if form in WEIGHTS:
         if wrong := [name for name, value in options.items() if value is not None]:
-            raise click.UsageError(f"--{wrong[0]} is for pictures, --format {form} for checkpoints")
+            raise click.UsageError(f"--{wrong[0]} is for images, --format {form} for checkpoints")
         _export_weights(out, what, form, to, base)
     else:
         if base is not None:
-            raise click.UsageError(f"--base is for checkpoints, --format {form} for pictures")
+            raise click.UsageError(f"--base is for checkpoints, --format {form} for images")
         _export_pictures(out, what, form, to, overwrite=yes, **options)
 
 
@@ -69,7 +73,7 @@ def _export_pictures(out: Output, ref: Any, form: str, to: str, categories: str 
     verb = "written" if made.status == "written" else "unchanged, already there"
     boxes = f", {made.boxes} boxes of {made.annotations}" if made.annotations else ", no boxes"
     size = f"{made.files} files, {made.bytes / 1e6:.1f} MB"
-    out.result(made, human=f"{verb}: {made.path} ({made.images} pictures{boxes}; {size})", quiet=made.path)
+    out.result(made, human=f"{verb}: {made.path} ({made.images} images{boxes}; {size})", quiet=made.path)
     for note in made.notes:
         out.warn(note)
 

@@ -12,7 +12,13 @@ _MOST = 36500.0
 
 
 @click.command("gc", short_help="Remove what interrupted work left behind.")
-@click.option("--days", type=FiniteRange(0, 36_500), default=7, show_default=True, help="Spare what is younger.")
+@click.option(
+    "--days",
+    type=FiniteRange(0, 36_500),
+    default=7,
+    show_default=True,
+    help="Keep what was touched within so many days.",
+)
 @output.dry_run_option
 @output.options
 def cli(out: Output, days: float, dry_run: bool) -> None:

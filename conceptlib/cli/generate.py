@@ -1,4 +1,4 @@
-"""`conceptlib generate`: draw with a checkpoint, with and without erasure."""
+"""`conceptlib generate`: images by a checkpoint, with and without erasure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from conceptlib.cli import output
 from conceptlib.cli._types import SEED, FiniteRange
 
 
-@click.command("generate", short_help="Draw a prompt, with and without erasure.")
+@click.command("generate", short_help="Generate images, with and without erasure.")
 @click.argument("checkpoint")
 @click.argument("prompt")
-@click.option("--n", "count", type=click.IntRange(1, 256), default=4, show_default=True, help="Pictures.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the first; each next one counts up.")
+@click.option("--n", "count", type=click.IntRange(1, 256), default=4, show_default=True, help="How many images.")
+@click.option(
+    "--seed",
+    type=SEED,
+    default=0,
+    show_default=True,
+    help="Seed of the first image; each next image has the next seed.",
+)
 @click.option("--out", "path", metavar="FILE", default="generated.png", show_default=True, help="PNG file to write.")
-@click.option("--compare", "mode", flag_value="compare", help="Two rows: the base as it was, and with erasure.")
-@click.option("--without-erasure", "mode", flag_value="without", help="Draw with the base that was erased from.")
+@click.option("--compare", "mode", flag_value="compare", help="Write two rows: without erasure, and with it.")
+@click.option("--without-erasure", "mode", flag_value="without", help="Generate with the base alone.")
 @click.option("--steps", type=click.IntRange(1, 1000), default=20, show_default=True, help="Denoising steps.")
 @click.option(
     "--guidance", type=FiniteRange(min=0), default=None, help="Guidance scale; the model's usual one by default."
@@ -27,7 +33,7 @@ from conceptlib.cli._types import SEED, FiniteRange
 @output.dtype_option
 @output.options
 def cli(checkpoint: str, prompt: str, path: str, mode: str | None, out: output.Output, **settings: object) -> None:
-    """Draw PROMPT with a CHECKPOINT (a name, id, folder or Hub id; a base such as `tiny` works as well).
+    """Generate images of PROMPT with a CHECKPOINT: a name, id, folder or Hub id, or a base such as `tiny`.
 
     \b
     The checkpoint's negative prompt is applied. A name is looked up in the store; hf:ORG/NAME is on the Hub. Examples:

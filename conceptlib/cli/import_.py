@@ -12,7 +12,7 @@ from conceptlib.cli.output import Output
 from conceptlib.errors import UsageError
 
 
-@click.command("import", short_help="Take over annotations or checkpoints from elsewhere.")
+@click.command("import", short_help="Import annotations or checkpoints from elsewhere.")
 @click.argument("source")
 @click.option(
     "--format",
@@ -21,22 +21,22 @@ from conceptlib.errors import UsageError
     default=None,
     help="Annotations: coco, cvat, label-studio, labelme, voc or yolo.",
 )
-@click.option("--data", metavar="DATASET", default=None, help="Annotations: the dataset whose pictures they are of.")
-@click.option("--allow-missing", is_flag=True, help="Annotations: leave out those of pictures that the dataset lacks.")
-@click.option("--skip-bad", is_flag=True, help="Annotations: leave out what is wrong, each with its reason in a list.")
+@click.option("--data", metavar="DATASET", default=None, help="Annotations: the dataset that they belong to.")
+@click.option("--allow-missing", is_flag=True, help="Annotations: leave out images that the dataset does not have.")
+@click.option("--skip-bad", is_flag=True, help="Annotations: leave out what is wrong, and list it with the reason.")
 @click.option("--method", metavar="METHOD", default=None, help="Checkpoint: how it was erased (esd, uce, spm, ...).")
 @click.option("--concept", "concepts", metavar="CONCEPT", multiple=True, help="Checkpoint: what was erased.")
 @click.option("--base", metavar="MODEL", default=None, help="Checkpoint: what it was erased from; tensors are matched.")
-@click.option("--name", metavar="NAME", default=None, help="Of the artifact; FORMAT or METHOD/CONCEPT by default.")
+@click.option("--name", metavar="NAME", default=None, help="Name of the artifact; FORMAT or METHOD/CONCEPT by default.")
 @output.options
 def cli(out: Output, source: str, **given: Any) -> None:
     """Import annotations as an annotation set, or a checkpoint that was erased elsewhere.
 
     Annotations are files or folders of COCO, CVAT, Label Studio, labelme, Pascal VOC or YOLO, as these and Roboflow
-    write them. Their pictures are matched by image id, sha256 or file name. A checkpoint is a file of changed weights
+    write them. Images are matched by image id, sha256 or file name. A checkpoint is a file of changed weights
     (safetensors, .pt, .bin, .ckpt: ESD, UCE, Ablating Concepts, whole UNets, text encoders, with diffusers' or CompVis'
-    names), a LoRA (kohya or peft), a diffusers folder, or one of these on the Hub. Of pickles nothing but tensors is
-    read. Everything that is wrong is named, and then nothing is imported.
+    names), a LoRA (kohya or peft), a diffusers folder, or one of these on the Hub. Of pickles, only
+    tensors are read. If anything is wrong, all of it is listed and nothing is imported.
 
     \b
     conceptlib import instances_train.json --format coco --data icd-qr --name human
@@ -68,7 +68,7 @@ def _import_annotations(
         made = import_annotations(source, form, data, name=name, progress=progress, **flags)
     info = made.info
     found = ", ".join(f"{label} in {n}" for label, n in info["images_with"].items()) or "no boxes"
-    named = f"{info['named']} of {info['images']} pictures named"
+    named = f"{info['named']} of {info['images']} images named"
     out.result(
         {"annotations": made.ref, "path": made.path, **info},
         human=f"annotations {made.ref}: {named}, {found}",
@@ -84,11 +84,11 @@ def _tell(out: Output, path: Path, info: dict[str, Any]) -> None:
     for what, count in info.get("reduced", {}).items():
         out.note(f"{count} {what}")
     if info.get("unannotated"):
-        out.warn(f"{info['unannotated']} pictures are not annotated yet")
+        out.warn(f"{info['unannotated']} images are not annotated yet")
     for reason, count in info["skipped"].items():
         out.warn(f"{count} left out: {reason}")
     if info["unmatched"]:
-        out.warn(f"{info['unmatched']} annotated pictures are not in the dataset: {path / 'unmatched.jsonl'}")
+        out.warn(f"{info['unmatched']} annotated images are not in the dataset: {path / 'unmatched.jsonl'}")
     rejected = info.get("rejected", {})
     if any(rejected.values()):
         counts = ", ".join(f"{n} {what}" for what, n in rejected.items() if n)

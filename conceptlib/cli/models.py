@@ -21,19 +21,23 @@ add_spec_commands(cli, ("model",), noun="model", example="tiny")
 
 @cli.command("train")
 @click.argument("name")
-@click.option("--out", "folder", type=click.Path(path_type=Path), required=True, help="The model's folder.")
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Processes, on a CPU.")
+@click.option(
+    "--out", "folder", type=click.Path(path_type=Path), required=True, help="The folder to write the model to."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=2, show_default=True, help="How many processes to use on a CPU."
+)
 @output.device_option
 @output.overrides_argument
 @output.options
 def train_command(
     out: Output, name: str, folder: Path, workers: int, device: str | None, overrides: tuple[str, ...]
 ) -> None:
-    """Train a model from its recipe, or go on where that stopped.
+    """Train a model from its recipe, or continue a training that stopped.
 
     \b
-    conceptlib model train tiny --out my-tiny
-    conceptlib model train tiny --out my-tiny --device cuda diffusion.steps=20000
+    conceptlib models train tiny --out my-tiny
+    conceptlib models train tiny --out my-tiny --device cuda diffusion.steps=20000
     """
     from conceptlib.models.devices import choose
     from conceptlib.specs import FAMILIES, load_spec
@@ -42,18 +46,21 @@ def train_command(
     train = FAMILIES.get(spec.entry).train
     made = train(spec, folder, device=str(choose(device).device), log=out.note, workers=workers)
     out.result(
-        {"model": name, "path": made}, human=f"{made}\nnext: conceptlib model check {name} --model {made}", quiet=made
+        {"model": name, "path": made}, human=f"{made}\nnext: conceptlib models check {name} --model {made}", quiet=made
     )
 
 
 @cli.command("check")
 @click.argument("name")
 @click.option(
-    "--model", "folder", type=click.Path(exists=True, path_type=Path), help="Another folder than the shipped one."
+    "--model",
+    "folder",
+    type=click.Path(exists=True, path_type=Path),
+    help="Check the model in this folder instead of the shipped one.",
 )
-@click.option("--n", type=click.IntRange(64), default=512, show_default=True, help="Pictures to draw.")
-@click.option("--guidance-scale", type=float, default=None, help="By default the recommended one.")
-@click.option("--grid", type=click.Path(path_type=Path), help="Write a PNG of the first 96 pictures here.")
+@click.option("--n", type=click.IntRange(64), default=512, show_default=True, help="How many images to generate.")
+@click.option("--guidance-scale", type=float, default=None, help="The recommended one by default.")
+@click.option("--grid", type=click.Path(path_type=Path), help="Write the first 96 images to this PNG file.")
 @output.device_option
 @output.options
 def check_command(
@@ -68,8 +75,8 @@ def check_command(
     """Measure a model against its bars: classifier accuracy on held-out captions, QR rate, speed.
 
     \b
-    conceptlib model check tiny
-    conceptlib model check tiny --model my-tiny --n 2048 --grid samples.png
+    conceptlib models check tiny
+    conceptlib models check tiny --model my-tiny --n 2048 --grid samples.png
     """
     from conceptlib.models.devices import choose
     from conceptlib.specs import FAMILIES, load_spec

@@ -286,20 +286,23 @@ overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE].
 """Trailing `key=value` words as `overrides: tuple[str, ...]`, for `load_spec(..., overrides=overrides)`."""
 
 device_option = click.option(
-    "--device", metavar="DEVICE", default=None, help="cpu, cuda, cuda:1, mps; the best there is by default."
+    "--device", metavar="DEVICE", default=None, help="Run on cpu, cuda, cuda:1 or mps; by default on the best device."
 )
 dtype_option = click.option(
-    "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default=None, help="By default the device's."
+    "--dtype",
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    default=None,
+    help="Floating-point type of the weights; the device decides by default.",
 )
 engine_option = click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="ray: on the cluster of RAY_ADDRESS, by default this machine.",
+    help="Where to work: in this process, or on the Ray cluster at RAY_ADDRESS (without it, on this machine).",
 )
 trust_option = click.option(
-    "--trust", is_flag=True, help="Open weights that are pickles (.pt): only if you trust whoever made them."
+    "--trust", is_flag=True, help="Open weights that are pickles (.pt). Do so only if you trust their author."
 )
-yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+yes_option = click.option("--yes", "-y", is_flag=True, help="Answer yes to every question.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, without doing it.")

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 @output.dry_run_option
 @click.option("--private", is_flag=True, help="Make the repository private when it is created.")
 @click.option(
-    "--gated", type=click.Choice(["auto", "manual"]), default=None, help="Readers have to ask; for unsafe data: auto."
+    "--gated",
+    type=click.Choice(["auto", "manual"]),
+    default=None,
+    help="Readers have to ask for access; auto is the default for unsafe data.",
 )
 @click.option("--license", metavar="ID", default=None, help="A licence id of the Hub, such as apache-2.0.")
-@click.option("--tag", metavar="NAME", default=None, help="Instead of v-<artifact id>.")
+@click.option("--tag", metavar="NAME", default=None, help="Tag of the published version; v-<artifact id> by default.")
 @output.options
 def cli(artifact: str, target: str, dry_run: bool, out: output.Output, **options: Any) -> None:
     """Publish a dataset, a checkpoint or a detector, with its card, and verify what arrived.

@@ -16,7 +16,7 @@ from conceptlib.cli.output import Output
 @output.dry_run_option
 @output.options
 def cli(out: Output, ref: str, kind: str | None, yes: bool, dry_run: bool) -> None:
-    """Remove an artifact from the store. One that others were or are being made from is kept: remove those first.
+    """Remove an artifact from the store. An artifact that others were made from is kept: remove those first.
 
     \b
     conceptlib rm icd-qr@3f2a --dry-run

@@ -10,7 +10,7 @@ from conceptlib.cli.output import Output
 
 @click.command("untag", short_help="Take a version's name away.")
 @click.argument("ref", metavar="NAME@TAG")
-@click.option("--kind", help="Where several kinds have the tag.")
+@click.option("--kind", help="Which kind, if several have the tag.")
 @output.options
 def cli(out: Output, ref: str, kind: str | None) -> None:
     """Take a tag away. The artifact stays, and the tag's file keeps what it meant.

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command("verify", short_help="Re-hash artifacts and name what is damaged.")
 @click.argument("refs", nargs=-1, metavar="[ARTIFACT]...")
 @kind_option
-@click.option("--repair", is_flag=True, help="Copy back, or take out, what is damaged; tell what makes it again.")
+@click.option(
+    "--repair", is_flag=True, help="Copy damaged files back, or take them out and say which command makes them again."
+)
 @output.options
 def cli(out: Output, refs: tuple[str, ...], kind: str | None, repair: bool) -> int:
     """Re-hash artifacts, and name every file that is damaged, missing or not in the manifest. Changes nothing.

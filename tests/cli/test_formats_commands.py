@@ -19,7 +19,7 @@ def test_export_and_back(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["export", "mixed", "--format", "voc", "--to", "out"]
     assert main(command) == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith(f"written: {Path('out').absolute()} (6 pictures, 5 boxes of {truth.ref}; 14 files")
+    assert captured.out.startswith(f"written: {Path('out').absolute()} (6 images, 5 boxes of {truth.ref}; 14 files")
     assert captured.err.count("warning") == 2 and "encoded as such" in captured.err
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "unchanged"
@@ -30,7 +30,7 @@ def test_export_and_back(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert main(["import", "out", "--format", "voc", "--data", "mixed", "--name", "back"]) == 0
     made = store.get("back", kind="annotations")
-    assert f"annotations {made.ref}: 4 of 6 pictures named" in capsys.readouterr().out
+    assert f"annotations {made.ref}: 4 of 6 images named" in capsys.readouterr().out
     assert main(["import", "out", "--format", "voc"]) == 2
     assert "--data" in capsys.readouterr().err
     Path("out/Annotations/stray.xml").write_text("<annotation/>")
@@ -53,7 +53,7 @@ def test_what_is_wrong_is_left_out_on_demand(capsys: pytest.CaptureFixture[str])
     assert "2 problem(s)" in (told := capsys.readouterr().err) and "--skip-bad" in told
     assert main([*command, "--skip-bad"]) == 0
     captured = capsys.readouterr()
-    assert "1 of 6 pictures named" in captured.out
+    assert "1 of 6 images named" in captured.out
     assert "1 objects with an outline, of which the box around it is kept" in captured.err
     assert "1 files, 1 objects left out because they are wrong" in captured.err
     made = Store().get("yolo", kind="annotations")

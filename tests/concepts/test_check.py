@@ -49,7 +49,7 @@ def test_groups_and_those_across_splits(folder: Path, distance: int) -> None:
 def test_the_command_tells_by_its_status(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     build("icd-qr", overrides=options(folder, "off"), workers=1)
     assert main(["datasets", "check", "icd-qr"]) == 1
-    assert "10 pictures, 4 groups of copies" in capsys.readouterr().out
+    assert "10 images, 4 groups of copies" in capsys.readouterr().out
     build("icd-qr", overrides=options(folder, "train"), workers=1)
     assert main(["datasets", "check", "icd-qr", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
