@@ -27,7 +27,7 @@ from conceptlib.concepts.tables import AnnotationTable
 from conceptlib.detectors.annotate import annotate
 from conceptlib.detectors.train import train_detector
 from conceptlib.erasers.erase import erase
-from conceptlib.evaluators.concept_rate import has_concept
+from conceptlib.evaluators.metrics.concept_rate import has_concept
 from conceptlib.evaluators.suite import evaluate, scores
 from conceptlib.reports.erasure import Series, erasure_grid
 from conceptlib.reports.tables import find, markdown_table, share, spread

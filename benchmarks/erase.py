@@ -31,7 +31,7 @@ SIDES = ("reference", "ours")
 
 def resolved(args: argparse.Namespace, method: str) -> tuple[Any, list[str]]:
     """The recipe, and the overrides under which its steps x batch are the number of evaluations."""
-    from conceptlib.evaluators.probes import domain_of
+    from conceptlib.evaluators.prompts.words import domain_of
     from conceptlib.specs import load_spec
 
     name = f"{method}/{args.recipe or domain_of(args.target)}"

@@ -113,21 +113,22 @@ def run(job):
 def apply(pipe, config):
     pass
 """
-SUITE = """
+METRIC = """
+from conceptlib.evaluators.base import Metric, Score
+from conceptlib.evaluators.stats import Estimate
+
+METRIC = Metric("corner", "score")
 MADE = 0.5
 
 
-def plan(job):
-    from conceptlib.evaluators.job import Measured, Plan
-
-    row = {"subject": "base", "metric": "nothing", "value": MADE, "low": 0.0, "high": 1.0, "n": 1}
-    return Plan({}, {"captions": "none"}, lambda: Measured([row]))
+def compute(inputs, params):
+    return [Score("corner", Estimate.point(MADE, 1))]
 """
 ROOMS = {
     "conceptlib.concepts.builders": BUILDER,
     "conceptlib.detectors.adapters": ADAPTER,
     "conceptlib.erasers.methods": METHOD,
-    "conceptlib.evaluators.suites": SUITE,
+    "conceptlib.evaluators.metrics": METRIC,
 }
 # A picture of 4x4 px by bytes: what an encoder writes changes between its versions.
 PICTURE = bytes.fromhex(
@@ -162,7 +163,9 @@ def corner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write("detectors/corner.yaml", kind="detector", name="corner", adapter="corner")
     write("detectors/learned.yaml", kind="detector", name="learned", adapter="corner", params={"trained": True})
     write("recipes/corner/a.yaml", kind="recipe", name="corner/a", method="corner", targets=["star"])
-    write("recipes/suites/corner.yaml", kind="suite", name="corner", suite="corner")
+    Path("prompts.txt").write_text("a star\n")
+    asked = {"prompts": {"source": "file", "path": "prompts.txt"}, "sampler": {"num_steps": 1}}
+    write("recipes/suites/corner.yaml", kind="suite", name="corner", metrics={"corner": {}}, **asked)
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +209,7 @@ def checkpoint(store: Store, base: Path) -> Artifact:
 
 
 def evaluation(store: Store, base: Path) -> Artifact:
-    return evaluate("tiny", "corner", store=store)
+    return evaluate(base, "corner", store=store, device="cpu")
 
 
 def scores(store: Store, base: Path) -> Artifact:
@@ -218,14 +221,12 @@ KEYS: list[tuple[Make, str]] = [
     (prompts, "749519b2a07de4fdb56a641b17137809553907dd59b4615323e2a6d2258c55f3"),
     (annotations, "1d468395ff0060ea0b6ac45f309d587d68c5c5c1b42d09d833c1e2650872b9cf"),
     (detector, "5aed02eec5f428cb7cbc569e59131a3337fae277149afb77a911ef2cab29d0dc"),
-    (evaluation, "5a88b11213a4ff67b3e5f1dcac98cef3efe7786abed83463428abb23b756f9db"),
     (scores, "a877216518bd9d12e92b5204237a24c3c03dc67efa973f9a995d59e08673edb9"),
 ]
 IDS = {
     prompts: "5a9c9ebf127cfe92",
     annotations: "085fa95751d6f05d",
     detector: "9e620bd9a3618c64",
-    evaluation: "cd30ba9887fea857",
 }
 
 
@@ -261,7 +262,7 @@ def raise_version(monkeypatch: pytest.MonkeyPatch, module: str, version: int = 2
         (annotations, "detectors.adapters", {}, "detector."),
         (detector, "detectors.adapters", {"MADE": "other"}, ""),
         (checkpoint, "erasers.methods", {"MADE": "other"}, ""),
-        (evaluation, "evaluators.suites", {"MADE": 0.6}, ""),
+        (evaluation, "evaluators.metrics", {"MADE": 0.6}, "versions.metrics.corner."),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from conceptlib.catalog.queries import Table, run
 from conceptlib.errors import ConceptlibError, did_you_mean
-from conceptlib.evaluators.direction import larger_is_better
+from conceptlib.evaluators.known import larger_is_better
 from conceptlib.progress import Progress
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def leaderboard(
 
     Args:
         metric: as in ``scores.json``.
-        descending: the largest value first; None: as the metric has it (``conceptlib.evaluators.direction``), the
+        descending: the largest value first; None: as the metric has it (``conceptlib.evaluators.known``), the
             smallest first where that is not known.
         concept, suite: only scores of these.
         mixed: rank all in one list, whether or not they can be compared.

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from conceptlib.catalog.settings import SCORES
+from conceptlib.scores import SCORES
 from conceptlib.store.journal import FOUND, MADE, Journal
 from conceptlib.store.layout import Layout
 from conceptlib.store.names import MANIFEST

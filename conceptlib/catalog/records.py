@@ -14,13 +14,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from conceptlib.catalog.settings import SCORES, Settings, integer
+from conceptlib import scores as rows_of
+from conceptlib.catalog.settings import Settings, integer
 from conceptlib.errors import ConceptlibError
+from conceptlib.scores import SCORES
 from conceptlib.store import Artifact
 from conceptlib.store.names import MANIFEST, folder_of
 
-MAX_BYTES = {MANIFEST: 256 << 20, SCORES: 64 << 20}
-"""Larger files are not read: no artifact's is a hundredth of this."""
+MAX_BYTES = 256 << 20
+"""A larger manifest is not read: no artifact's is a hundredth of this."""
 
 MAX_DEPTH = 100
 """Lists and mappings inside each other, in a lock or an info. JSON readers differ in how much they bear."""
@@ -95,19 +97,14 @@ def _entry(folder: str, path: Path) -> dict[str, Any]:
 
 def _scores(artifact: Artifact) -> dict[str, Any]:
     """The scores, column by column, and the settings that hold for all of them."""
-    path = artifact.path / SCORES
-    _check_file(path)
-    rows = json.loads(path.read_bytes())
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise Odd("it is no list of scores")
-    _check_depth(rows)
+    rows = rows_of.parse(artifact.path)
     settings = Settings(artifact.lock, artifact.info, artifact.parents)
-    subjects = [_word(row, "subject") for row in rows]
-    metrics = [_word(row, "metric") for row in rows]
+    subjects = [row["subject"] for row in rows]
+    metrics = [row["metric"] for row in rows]
     scores: dict[str, list[Any]] = {
         "subject": subjects,
         "metric": metrics,
-        **{name: [_number(row, name) for row in rows] for name in ("value", "low", "high")},
+        **{name: [row[name] for row in rows] for name in ("value", "low", "high")},
         "n": [_count(row) for row in rows],
         "interval": [None if row.get("interval") is None else str(row["interval"]) for row in rows],
         "extra": [{name: value for name, value in row.items() if name not in _COLUMNS} for row in rows],
@@ -126,10 +123,8 @@ def _check_file(path: Path) -> None:
         raise Odd("there is no manifest" if path.name == MANIFEST else "there is no such file") from None
     if not stat.S_ISREG(status.st_mode):
         raise Odd(f"{path.name} is no file")
-    if status.st_size > MAX_BYTES[path.name]:
-        raise Odd(
-            f"{path.name} has {status.st_size >> 20} MB, more than the {MAX_BYTES[path.name] >> 20} MB there may be"
-        )
+    if status.st_size > MAX_BYTES:
+        raise Odd(f"{path.name} has {status.st_size >> 20} MB, more than the {MAX_BYTES >> 20} MB there may be")
 
 
 def _check_place(artifact: Artifact, folder: str) -> None:
@@ -146,23 +141,6 @@ def _check_depth(value: Any) -> None:
         containers = [one.values() if isinstance(one, dict) else one for one in level]
         level = [item for container in containers for item in container if isinstance(item, (dict, list))]
         depth += 1
-
-
-def _word(row: dict[str, Any], name: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str):
-        raise Odd(f"a score's {name} is no text: {_short(value)}")
-    return value
-
-
-def _number(row: dict[str, Any], name: str) -> float | None:
-    value = row.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Odd(f"the {name} of {row['metric']} is no number: {_short(value)}")
-    number = float(value)  # OverflowError for an integer of 400 digits
-    return number if math.isfinite(number) else None
 
 
 def _count(row: dict[str, Any]) -> int | None:
@@ -190,7 +168,7 @@ def _short(value: Any) -> str:
 def _said(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{os.path.basename(error.filename or '')} cannot be read: {error.strerror or error}".lstrip()
-    if isinstance(error, (Odd, ConceptlibError)):
+    if isinstance(error, (Odd, ConceptlibError)) or type(error) is ValueError:
         return str(error)
     return f"{type(error).__name__}: {error}"
 

@@ -12,11 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-SCORES = "scores.json"
-"""An evaluation's file of scores."""
-
 # Of a suite's parameters: how much was measured and in what portions, and what the lock says more exactly elsewhere.
-_SIZES = ("n", "neighbour_n", "subjects", "metrics", "batch_size", "examples", "detector")
+_SIZES = ("n", "neighbour_n", "subjects", "metrics", "batch_size", "examples", "detector", "measure")
 _OF_KID = ("kid_subsets", "kid_subset_size", "features", "features_sha256")
 
 
@@ -30,13 +27,14 @@ class Settings:
     def __init__(self, lock: Mapping[str, Any], info: Mapping[str, Any], parents: Mapping[str, str]) -> None:
         self._lock = lock
         self._suite = _mapping(lock.get("suite"))
-        self._params = _mapping(self._suite.get("params"))
+        self._params = _mapping(self._suite.get("params")) or _parts(self._suite)
         self._with = _mapping(lock.get("measured_with"))
         self._named: dict[tuple[bool, bool, str], str] = {}
         self.suite = text(info.get("suite")) or text(self._suite.get("name"))
         self.seed = integer(self._suite.get("seed"))
-        self.steps = integer(self._params.get("num_steps"))
-        self.guidance_scale = number(self._params.get("guidance_scale"))
+        sampler = _mapping(self._params.get("sampler"))
+        self.steps = integer(self._params.get("num_steps", sampler.get("num_steps")))
+        self.guidance_scale = number(self._params.get("guidance_scale", sampler.get("guidance_scale")))
         self.detector = text(info.get("detector"))
         self.detector_id = text(parents.get("detector"))
         self.threshold = number(info.get("threshold"))
@@ -77,6 +75,17 @@ class Settings:
             "measured_with": measured_with,
             "detector": detector if by_detector else None,
         }
+
+
+def _parts(suite: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the images and verdicts of a suite of a user's own: its parts, without how much was measured. Which
+    other metrics were measured beside one changes nothing of it.
+    """
+    prompts = _mapping(suite.get("prompts"))
+    said: dict[str, Any] = {"target": prompts.get("target")} if prompts.get("target") else {}
+    for key in ("prompts", "sampler", "judges"):
+        said[key] = {name: value for name, value in _mapping(suite.get(key)).items() if name not in _SIZES}
+    return said if prompts else {}
 
 
 def text(value: Any) -> str | None:

@@ -178,7 +178,7 @@ def leaderboard(
     conceptlib catalog leaderboard caption_accuracy --concept qr-code
     """
     from conceptlib import catalog
-    from conceptlib.evaluators.direction import larger_is_better
+    from conceptlib.evaluators.known import larger_is_better
 
     with out.progress() as progress:
         found = catalog.leaderboard(

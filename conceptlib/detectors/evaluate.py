@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from conceptlib import scores as rows_of
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.annotate import pictures_of
 from conceptlib.detectors.base import (
@@ -39,7 +40,6 @@ from conceptlib.store.files import atomic_write
 
 VERSION = 1
 """Of what is measured here, see `conceptlib.specs.registry`."""
-SCORES = "scores.json"
 _COLUMNS = ("image_id", "image", "width", "height")
 
 
@@ -104,7 +104,7 @@ def evaluate_detector(
             return draft.done
         outcome = score(finder, pictures, known, split, clean=spotless, batch_size=batch_size, progress=progress)
         scores = scores_of(outcome.quality, finder.name)
-        atomic_write(draft.path / SCORES, json.dumps(scores, indent=2) + "\n")
+        rows_of.write(draft.path, scores)
         atomic_write(draft.path / FAILURES, json.dumps(outcome.failures, indent=1) + "\n")
         info = {row["metric"]: row["value"] for row in scores}
         about = {"detector": finder.name, "dataset": pictures.name, "split": split, "threshold": finder.threshold}
@@ -268,5 +268,5 @@ def table_row(evaluation: Artifact) -> dict[str, Any]:
         "images": info["images"],
         "images/s": info["images_per_second"],
         "evaluation": evaluation.ref,
-        "scores": json.loads((evaluation.path / SCORES).read_text()),
+        "scores": rows_of.read(evaluation.path),
     }

@@ -1,27 +1,36 @@
-"""Networks that pictures are compared by: each is named, and pinned by the hash of its weights.
+"""Networks that images are compared by: each is named, and pinned by the hash of its weights.
 
-`tiny` is the classifier of the embedded world (192 features, the layer under its heads): right for the world's
-pictures and for nothing else. Any other name is a vision model for `transformers.AutoModel`: a Hub id
+A judge that has `features(images)` lends them under its own name: `tiny`, the classifier of the embedded world, right
+for the world's images and for nothing else. Any other name is a vision model for `transformers.AutoModel`: a Hub id
 (`facebook/dinov2-small`, `org/name@revision`) or a folder; its features are the pooled output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from conceptlib import hubfiles
-from conceptlib.detectors.batches import batches
 from conceptlib.errors import ConceptlibError
+from conceptlib.specs.registry import JUDGES
 from conceptlib.huberrors import HubError
 
-WORLD = "tiny"
 BATCH = 64
+T = TypeVar("T")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of `size`, the last one shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Extractor:
 
     def features(self, pictures: Iterable[Image.Image]) -> np.ndarray:
         """Features of any number of pictures, float32 (n, d); memory for one batch of pictures."""
-        parts = [self.run(batch) for batch in batches(pictures, BATCH)]
+        parts = [self.run(batch) for batch in batched(pictures, BATCH)]
         if not parts:
             raise ConceptlibError("there are no pictures to take features of")
         return np.concatenate(parts)
@@ -54,43 +63,28 @@ def load_extractor(name: str, device: str | None = None) -> Extractor:
     """The feature network of that name.
 
     Args:
-        name: `tiny`, a Hub id with an optional `@revision`, or a folder.
-        device: for networks that are not `tiny`; the CPU if None.
+        name: a judge that lends features (`tiny`), a Hub id with an optional `@revision`, or a folder.
+        device: for networks of `transformers`; the CPU if None.
 
     Raises:
         ConceptlibError: no such network here or on the Hub, or it is no vision model.
     """
-    return _world() if name == WORLD else _pretrained(name, device or "cpu")
+    if (judge := _lender(name)) is not None:
+        return Extractor(name, judge.weights_sha256(), judge.features)
+    return _pretrained(name, device or "cpu")
 
 
-def world_pixels(pictures: list[Image.Image]) -> np.ndarray:
-    """Pictures as the world's classifier wants them: uint8 (n, 64, 64, 3)."""
-    from conceptlib.worlds.tiny import world
-
-    side = (world.SIZE, world.SIZE)
-    return np.stack([np.asarray(p if p.size == side else p.resize(side, Image.Resampling.BICUBIC)) for p in pictures])
-
-
-def classifier_sha256() -> str:
-    """The hash of the world's classifier."""
-    from conceptlib.store.hashing import sha256_file
-    from conceptlib.worlds import tiny
-
-    return sha256_file(tiny.path() / "classifier" / "model.safetensors")
+def network_lock(name: str) -> dict[str, str]:
+    """`load_extractor(name).lock()`, without loading what is known by its hash alone."""
+    if (judge := _lender(name)) is not None:
+        return {"features": name, "features_sha256": judge.weights_sha256()}
+    return load_extractor(name).lock()
 
 
-def _world() -> Extractor:
-    import torch
-
-    from conceptlib.worlds.tiny.classifier import load_classifier, to_pixels
-
-    model = load_classifier()
-
-    @torch.no_grad()
-    def run(pictures: list[Image.Image]) -> np.ndarray:
-        return np.asarray(model.neck(model.body(to_pixels(world_pixels(pictures)))).numpy(), np.float32)
-
-    return Extractor(WORLD, classifier_sha256(), run)
+def _lender(name: str) -> ModuleType | None:
+    """The judge of that name, if it has features to lend."""
+    module = JUDGES.get(name) if name in JUDGES else None
+    return module if module is not None and hasattr(module, "features") else None
 
 
 def _pretrained(name: str, device: str) -> Extractor:

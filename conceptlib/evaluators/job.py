@@ -1,25 +1,14 @@
-"""What a suite gets and what it gives: the contract between `suite.evaluate` and the modules of
-`conceptlib.evaluators.suites`.
-
-A suite module has a `Params` and one function, `plan(job) -> Plan`. Planning makes (or finds) everything that is an
-artifact of its own
-- generated images, their annotations - and says what else decides the scores; `measure` is called only if those
-  scores are not there yet. Its `VERSION` (1 where there is none) is raised whenever the same pictures come to get other
-  scores.
-"""
+"""One evaluation that was asked for: what the runner, prompt sources and judges are given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cached_property
 
+from conceptlib.errors import ConceptlibError
 from conceptlib.progress import Progress
-from conceptlib.specs import SuiteSpec
+from conceptlib.specs import SuiteSpec, load_concepts
 from conceptlib.store import Artifact, Store
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -54,32 +43,18 @@ class Job:
     dtype: str | None
     progress: Progress
 
+    @cached_property
+    def lineage(self) -> dict[str, Artifact]:
+        """The checkpoint's parents that are still in the store, by role (`dataset`, `annotations`, ...)."""
+        found: dict[str, Artifact] = {}
+        for role, parent in (self.checkpoint.parents if self.checkpoint else {}).items():
+            try:
+                found[role] = self.store.get(parent)
+            except ConceptlibError:
+                continue
+        return found
 
-@dataclass(frozen=True)
-class Measured:
-    """What came out.
-
-    Args:
-        scores: rows of `scores.json`; see `stats.Estimate.score`.
-        picture: the grid, or None.
-        info: what else should be known: counts, what was skipped and why.
-    """
-
-    scores: list[dict[str, Any]]
-    picture: Image.Image | None = None
-    info: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What decides the scores, and how to get them.
-
-    Args:
-        parents: role to artifact id.
-        lock: everything else that decides them, as JSON: detector, networks' hashes.
-        measure: computes them.
-    """
-
-    parents: Mapping[str, str]
-    lock: Mapping[str, Any]
-    measure: Callable[[], Measured]
+    @property
+    def phrases(self) -> list[str]:
+        """What the concepts are called: as the checkpoint says, for its targets need no concept spec."""
+        return list(self.targets) or [concept.phrase for concept in load_concepts(self.concepts)]

@@ -9,23 +9,24 @@ Asked again, with the same checkpoint, spec, detector and networks, it returns t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conceptlib import scores as rows_of
 from conceptlib.errors import ConceptlibError, UsageError
 from conceptlib.evaluators.job import Job
 from conceptlib.progress import Progress
-from conceptlib.specs import SUITES, ConceptSpec, SuiteSpec, load_concepts, load_spec
+from conceptlib.scores import GRID, SCORES
+from conceptlib.specs import ConceptSpec, SuiteSpec, load_concepts, load_spec
 from conceptlib.store import Artifact, Store
-from conceptlib.store.files import atomic_path, atomic_write
+from conceptlib.store.files import atomic_path
 
 if TYPE_CHECKING:
     from conceptlib.erasers.checkpoint import Checkpoint
 
-SCORES, GRID = "scores.json", "grid.png"
+__all__ = ["GRID", "SCORES", "evaluate", "fitting_suite", "scores"]
 
 
 def evaluate(
@@ -91,26 +92,22 @@ def evaluate(
         dtype=dtype,
         progress=progress or (lambda stage, done, total: None),
     )
-    plan = SUITES.get(spec.suite).plan(job)
+    from conceptlib.evaluators.run import Run, versions
+
+    run = Run(job)
     name = f"{artifact.name if artifact else _name(str(checkpoint))}/{spec.name}"
-    lock: dict[str, Any] = {"suite": spec.resolved(), "concepts": list(job.concepts), "measured_with": dict(plan.lock)}
-    lock |= SUITES.version_lock(spec.suite)
-    parents: dict[str, str | Artifact] = dict(plan.parents)
-    if artifact is not None and "checkpoint" in parents:
-        parents["checkpoint"] = artifact  # it may lie outside the store
-    with store.draft("evaluation", name, lock=lock, parents=parents) as draft:
+    lock: dict[str, Any] = {"suite": spec.resolved(), "concepts": list(job.concepts), "measured_with": run.lock}
+    with store.draft("evaluation", name, lock=lock | versions(spec), parents=run.parents) as draft:
         if draft.done:
             return draft.done
-        measured = plan.measure()
-        atomic_write(draft.path / SCORES, json.dumps(measured.scores, indent=2) + "\n")
+        measured = run.measure()
+        rows_of.write(draft.path, measured.scores)
         if measured.picture is not None:
             with atomic_path(draft.path / GRID) as temporary:
                 measured.picture.save(temporary, "PNG", optimize=True)
-        summary: dict[str, dict[str, float]] = {}
-        for row in measured.scores:
-            summary.setdefault(row["subject"], {})[row["metric"]] = row["value"]
+        info = {"suite": spec.name, "summary": rows_of.summary(measured.scores), **measured.info}
         # The picture depends on Pillow's and FreeType's versions; the scores are what the evaluation is.
-        return draft.commit(info={"suite": spec.name, "summary": summary, **measured.info}, volatile=(GRID,))
+        return draft.commit(info=info, volatile=(GRID,))
 
 
 def fitting_suite(record: Checkpoint | None) -> str:
@@ -142,14 +139,7 @@ def scores(evaluation: Artifact) -> list[dict[str, Any]]:
     Raises:
         ConceptlibError: there is no readable `scores.json`.
     """
-    path = evaluation.path / SCORES
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConceptlibError(
-            "the scores cannot be read", where=str(path), hint=f"conceptlib verify {evaluation.id}"
-        ) from error
-    return [dict(row) for row in rows]
+    return rows_of.read(evaluation.path)
 
 
 def _name(source: str) -> str:

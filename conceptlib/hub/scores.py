@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from conceptlib.errors import ConceptlibError
+from conceptlib import scores as rows_of
 from conceptlib.hub import cards
 from conceptlib.hub.plan import PlannedFile, artifact_files
+from conceptlib.scores import GRID, SCORES
 from conceptlib.store import Artifact, Store
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
-
-SCORES, GRID = "scores.json", "grid.png"
 
 
 @dataclass(frozen=True)
@@ -35,13 +33,8 @@ class Evaluation:
         return f"evaluation/{self.suite}/{GRID}" if any(entry.path == GRID for entry in self.artifact.files) else ""
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of `scores.json`."""
-        path = self.artifact.path / SCORES
-        try:
-            return [dict(row) for row in json.loads(path.read_text(encoding="utf-8"))]
-        except (OSError, ValueError, TypeError) as error:
-            hint = f"`conceptlib verify {self.artifact.ref}`; remove it and evaluate again"
-            raise ConceptlibError("the scores of an evaluation cannot be read", where=str(path), hint=hint) from error
+        """The rows of `scores.json`. Raises ConceptlibError: they cannot be read."""
+        return rows_of.read(self.artifact.path)
 
     def files(self) -> list[PlannedFile]:
         """The scores and the picture."""

@@ -8,7 +8,17 @@ from conceptlib.specs.errors import Problem, SpecError
 from conceptlib.specs.files import Report, copy_spec, list_specs, read_spec_text, specs_about, to_yaml, validate_specs
 from conceptlib.specs.load import check_spec, load_concepts, load_spec
 from conceptlib.specs.params import FloatRange, Fraction, IntRange, Params, PositiveFloat, PositiveInt, within
-from conceptlib.specs.registry import ADAPTERS, BUILDERS, FAMILIES, FORMATS, METHODS, SUITES, Registry
+from conceptlib.specs.registry import (
+    ADAPTERS,
+    BUILDERS,
+    FAMILIES,
+    FORMATS,
+    JUDGES,
+    METHODS,
+    METRICS,
+    PROMPTS,
+    Registry,
+)
 from conceptlib.specs.schema import (
     ConceptSpec,
     DatasetSpec,
@@ -26,9 +36,11 @@ __all__ = [
     "BUILDERS",
     "FAMILIES",
     "FORMATS",
+    "JUDGES",
     "KINDS",
     "METHODS",
-    "SUITES",
+    "METRICS",
+    "PROMPTS",
     "ConceptSpec",
     "DatasetSpec",
     "DetectorSpec",

@@ -63,7 +63,7 @@ def explain(model: type[BaseModel], detail: Mapping[str, Any], also: Iterable[st
         return (
             place,
             "unknown key",
-            f"did you mean {close[0]!r}?" if close else f"valid keys: {', '.join(valid) or 'none'}",
+            f"did you mean {close[0]!r}?" if close else f"valid keys: {', '.join(valid or sorted(also)) or 'none'}",
         )
     if kind == "missing":
         return place, "is required", ""

@@ -17,7 +17,9 @@ from conceptlib.errors import ConceptlibError, did_you_mean
 from conceptlib.specs import discover, explain
 from conceptlib.specs.errors import Problem, SpecError
 from conceptlib.specs.params import Params
+from conceptlib.specs.registry import Registry
 from conceptlib.specs.schema import SCHEMAS, ConceptSpec, RecipeSpec, Spec, phrase_name
+from conceptlib.specs.suites import Part, options_of
 from conceptlib.specs.yaml_io import Document, Place, parse_value, read_document
 
 _Spec = TypeVar("_Spec", bound=Spec)
@@ -35,6 +37,7 @@ def load_spec(kind: str | Sequence[str], ref: str | Path, overrides: Iterable[st
     """
     found = discover.find(kind, ref)
     document = read_document(found.path)
+    SCHEMAS[found.kind].prepare(document)
     overridden, problems = _apply(document, SCHEMAS[found.kind], overrides)
     checker = _Checker(found, document, overridden, problems)
     spec = checker.run()
@@ -84,7 +87,7 @@ def _apply(document: Document, schema: type[Spec], overrides: Iterable[str]) -> 
         except ValueError as error:
             problems.append(Problem(where, key, f"the value {error}"))
             continue
-        place = parts if parts[0] in schema.model_fields else ("params", *parts)
+        place = schema.place_of(parts, document.data)
         target: Any = document.data
         for depth, part in enumerate(place[:-1], 1):
             inside = target.setdefault(part, {})
@@ -129,14 +132,17 @@ class _Checker:
         spec: Spec | None = self._validate(self.schema, envelope, ())
         self._check_name()
         params = self._check_params()
+        made = self._check_parts()
         if not self.data.get("targets"):  # beside targets they are names of phrases, no registered ones
             self._check_names("concepts", "concept")
         if self.found.kind == "concept":
             self._check_names("detectors", "detector")
         if spec is None or self.problems:
             return None
-        spec = spec.model_copy(update={"params": params})
+        spec = spec.model_copy(update={"params": params, **made})
         spec._source = self.found.path
+        for place, message in spec.checked():
+            self.add(place, message)
         return spec
 
     def add(self, place: Place, message: str, hint: str = "") -> None:
@@ -156,10 +162,17 @@ class _Checker:
             for detail in explain.told_once(model, error.errors(include_url=False)):
                 # An override of an unknown parameter may have meant a field of the spec itself: `sed=3`.
                 loc = (*prefix, *detail["loc"])
-                also = self.schema.model_fields if loc in self.overridden else ()
+                also = self._also(loc)
                 place, message, hint = explain.explain(model, detail, also)
                 self.add((*prefix, *place), message, hint)
             return None
+
+    def _also(self, loc: Place) -> Iterable[str]:
+        """Keys that the writer of an override may have meant."""
+        if loc not in self.overridden:
+            return ()
+        short = options_of(self.data) if self.schema.parts else ()
+        return [*self.schema.model_fields, *short]
 
     def _check_name(self) -> None:
         """A spec that is found by its place must carry that name, or it would be found under one name and stored
@@ -195,6 +208,44 @@ class _Checker:
                 return None
         params: Params | None = self._validate(model, data, ("params",))
         return params
+
+    def _check_parts(self) -> dict[str, Any]:
+        """The registered modules that fields hold, each with its `Params`; what is wrong becomes a problem."""
+        made: dict[str, Any] = {}
+        for field, key, registry in self.schema.parts:
+            value = self.data.get(field)
+            if not isinstance(value, dict):
+                continue  # reported by the schema, or left out
+            if field == "prompts":
+                made[field] = self._part((field,), key, registry, value, None)
+                continue
+            made[field] = {
+                label: self._part((field, label), key, registry, {} if own is None else own, label)
+                for label, own in value.items()
+            }
+        return made
+
+    def _part(self, place: Place, key: str, registry: Registry, value: Any, label: str | None) -> Part | None:
+        if not isinstance(value, dict):
+            self.add(place, "must be a mapping of parameters")
+            return None
+        data = dict(value)
+        optional = data.pop("optional", False) if key == "metric" else False
+        name = data.pop(key, label)
+        if not isinstance(name, str) or name not in registry:
+            known = registry.names() + ([] if label is None else [n.replace("-", "_") for n in registry.names()])
+            if isinstance(name, str) and name.replace("_", "-") in registry:
+                name = name.replace("_", "-")
+            else:
+                noun = {"source": "source of prompts"}.get(key, key)
+                hint = did_you_mean(str(name), sorted(set(known)), listing="known are")
+                self.add((*place, *((key,) if key in value else ())), f"there is no {noun} {name!r}", hint)
+                return None
+        params = self._validate(registry.params(name), data, place)
+        if not isinstance(optional, bool):
+            self.add((*place, "optional"), "must be true or false")
+            return None
+        return None if params is None else Part(module=name, params=params, optional=optional)
 
     def _check_names(self, field: str, kind: str) -> None:
         listed = self.data.get(field)
@@ -236,5 +287,8 @@ def describe(found: discover.SpecFile) -> dict[str, str]:
         return shown
     registry = SCHEMAS[found.kind].registry
     shown["uses"] = str(data.get(registry[0], "")) if registry else str(data.get("type", ""))
+    if found.kind == "suite":
+        prompts = data.get("prompts")
+        shown["uses"] = str(data.get("suite") or (prompts.get("source", "") if isinstance(prompts, dict) else ""))
     shown["description"] = " ".join(str(data.get("description", "")).split())
     return shown

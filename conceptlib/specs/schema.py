@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,7 +17,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 
 from conceptlib.specs.neighbours import NeighbourSpec
 from conceptlib.specs.params import WHOLE, Params
-from conceptlib.specs.registry import ADAPTERS, BUILDERS, FAMILIES, METHODS, SUITES, Registry
+from conceptlib.specs.registry import ADAPTERS, BUILDERS, FAMILIES, JUDGES, METHODS, METRICS, PROMPTS, Registry
+from conceptlib.specs.suites import Part, Picture, Sampler, as_before, expand, options_of
+from conceptlib.specs.yaml_io import Document, Place
 
 
 def _portable(name: str) -> str:
@@ -72,6 +74,9 @@ class Spec(BaseModel):
 
     registry: ClassVar[tuple[str, Registry] | None] = None
     """The field that names a registered module, and the registry that it is looked up in."""
+    parts: ClassVar[tuple[tuple[str, str, Registry], ...]] = ()
+    """Fields that hold registered modules: the field, the key in it that names the module, and the registry. A field
+    whose key is not in it maps labels to modules (`kid: {subsets: 50}`)."""
     exclusive: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Pairs of fields that say the same thing in two ways. An override of one takes the place of a file's other."""
 
@@ -92,6 +97,19 @@ class Spec(BaseModel):
     def entry(self) -> str:
         """The name in the registry (builder, adapter, method, suite, family); empty for a concept."""
         return str(getattr(self, self.registry[0])) if self.registry else ""
+
+    @classmethod
+    def prepare(cls, document: Document) -> None:
+        """Change what was read before overrides are applied; nothing for most kinds."""
+
+    @classmethod
+    def place_of(cls, parts: Place, data: Mapping[str, Any]) -> Place:
+        """Which value an override's key means: a field of the spec, else one of `params`."""
+        return parts if parts[0] in cls.model_fields else ("params", *parts)
+
+    def checked(self) -> Iterator[tuple[Place, str]]:
+        """What is wrong with the spec as a whole, once each field is right: (place, message)."""
+        return iter(())
 
     def resolved(self, *, whole: bool = False) -> dict[str, Any]:
         """A plain dict with every default filled in, ready for a lock. The description is left out: it decides no
@@ -188,13 +206,83 @@ class RecipeSpec(Spec):
         return self
 
 
-class SuiteSpec(Spec):
-    """A suite of measurements."""
+Subject = Literal["base", "base+negative", "checkpoint", "checkpoint-no-negative", "clean"]
 
-    registry: ClassVar[tuple[str, Registry] | None] = ("suite", SUITES)
+
+class SuiteSpec(Spec):
+    """A suite of measurements, over one runner (`conceptlib.evaluators.run`).
+
+    prompts: where the captions come from (`source`, and its parameters). subjects: whose images: of the model before
+    (`base`, `base+negative`) and after (`checkpoint`, `checkpoint-no-negative`), or `clean` renderings. sampler: how
+    they are drawn. judges: what says what is in an image. metrics: what is computed. measure: which of the metrics;
+    null for all. picture: the grid. options: short names for the command line, `n: prompts.n`.
+    """
+
+    parts: ClassVar[tuple[tuple[str, str, Registry], ...]] = (
+        ("prompts", "source", PROMPTS),
+        ("judges", "judge", JUDGES),
+        ("metrics", "metric", METRICS),
+    )
     kind: Literal["suite"]
-    suite: str
     concepts: tuple[Name, ...] = ()
+    prompts: Any
+    subjects: Annotated[tuple[Subject, ...], Field(min_length=1)] = ("base", "checkpoint")
+    sampler: Sampler = Sampler()
+    judges: dict[str, Any] = Field(default_factory=dict)
+    metrics: Annotated[dict[str, Any], Field(min_length=1)]
+    measure: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    picture: Picture = Picture()
+    options: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def entry(self) -> str:
+        """The prompt source."""
+        return str(self.prompts.module)
+
+    def measured(self) -> dict[str, Part]:
+        """The metrics that are measured, by label."""
+        chosen = self.metrics if self.measure is None else self.measure
+        return {label: self.metrics[label] for label in dict.fromkeys(chosen)}
+
+    @classmethod
+    def prepare(cls, document: Document) -> None:
+        expand(document)
+
+    @classmethod
+    def place_of(cls, parts: Place, data: Mapping[str, Any]) -> Place:
+        """`n` and `params.n` are short names; a path reaches inside (`metrics.kid.subsets`)."""
+        short = parts[1:] if parts[0] == "params" and len(parts) > 1 else parts
+        options = options_of(data)
+        if len(short) == 1 and str(short[0]) in options:
+            return options[str(short[0])]
+        return parts if parts[0] in cls.model_fields else ("params", *parts)
+
+    def checked(self) -> Iterator[tuple[Place, str]]:
+        """Metrics that are not there, those that no suite can measure, and what a part says of the others."""
+        for label in self.measure or ():
+            if label not in self.metrics:
+                yield ("measure",), f"there is no metric {label!r} in this suite: {', '.join(self.metrics)}"
+        for label, part in self.metrics.items():
+            if not hasattr(METRICS.get(part.module), "compute"):
+                yield ("metrics", label), "a suite cannot measure this; `conceptlib detector eval` does"
+        check = getattr(PROMPTS.get(self.prompts.module), "check", None)
+        for field, message in check(self.prompts.params, self) if check else ():
+            yield ("prompts", field), message
+
+    def resolved(self, *, whole: bool = False) -> dict[str, Any]:
+        """A plain dict with every default filled in, ready for a lock; of a suite that could be said so before suites
+        were data, as it was written then.
+        """
+        said: dict[str, Any] = {"kind": "suite", "name": self.name, "seed": self.seed, "concepts": list(self.concepts)}
+        said |= {"prompts": self.prompts.said("source"), "subjects": list(self.subjects)}
+        said |= {"sampler": self.sampler.model_dump(mode="json"), "picture": self.picture.model_dump(mode="json")}
+        said["judges"] = {label: part.said("judge", label) for label, part in self.judges.items()}
+        said["metrics"] = {label: part.said("metric", label) for label, part in self.metrics.items()}
+        said |= {"measure": list(self.measure)} if self.measure is not None else {}
+        options = options_of({**said, "options": self.options})
+        if not whole and (before := as_before(said, self.name, options)) is not None:
+            return {key: said[key] for key in ("kind", "name", "seed", "concepts")} | before
+        return said
 
 
 class ModelSpec(Spec):

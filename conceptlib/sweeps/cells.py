@@ -9,7 +9,7 @@ from typing import Any
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.bases import resolve_base
-from conceptlib.specs import SUITES, RecipeSpec, SuiteSpec, SweepSpec, load_spec
+from conceptlib.specs import RecipeSpec, SuiteSpec, SweepSpec, load_spec
 from conceptlib.specs.load import load_targets
 from conceptlib.store import Artifact, Store
 from conceptlib.worlds.tiny import world
@@ -136,8 +136,10 @@ def found(spec: SweepSpec, store: Store, *, device: str | None = None, dtype: st
 
 def _scored(evaluation: Artifact, suite: SuiteSpec, store: Store) -> Artifact | None:
     """What the suite, as its code is now, made of the same pictures: mostly `evaluation` itself; None if nothing."""
+    from conceptlib.evaluators.run import versions
+
     if evaluation.lock.get("suite") != suite.resolved():
         return None
-    lock = {key: value for key, value in evaluation.lock.items() if key != "code_version"}
-    lock |= SUITES.version_lock(suite.suite)
+    lock = {key: value for key, value in evaluation.lock.items() if key not in ("code_version", "versions")}
+    lock |= versions(suite)
     return store.done("evaluation", evaluation.name, lock=lock, parents=evaluation.parents)

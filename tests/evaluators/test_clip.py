@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.evaluators.clip import clip_accuracy, clip_score, load_clip
+from conceptlib.evaluators.judges.clip import load_clip
+from conceptlib.evaluators.metrics._clip import clip_accuracy, clip_score
 from tests.support.models import save_clip
 
 CONCEPTS = ["van gogh", "painting"]

@@ -129,7 +129,7 @@ def test_what_else_was_erased_is_no_neighbour(setting: tuple[Store, Path, dict[s
 def test_a_clip_judges_what_is_not_of_the_world(
     setting: tuple[Store, Path, dict[str, Artifact]], tmp_path: Path
 ) -> None:
-    from conceptlib.evaluators.clip import load_clip
+    from conceptlib.evaluators.judges.clip import load_clip
 
     store, _, made = setting
     clip = save_clip(tmp_path / "clip")
@@ -156,7 +156,7 @@ def test_the_grid_is_a_picture(evaluation: Artifact) -> None:
         assert picture.mode == "RGB" and picture.width > 900 and picture.height > 500
 
 
-@pytest.mark.parametrize("override", ["n=2", "clip=x", "anchor=dog", "neighbours=[dog]", "nosuch=1", "examples=1"])
+@pytest.mark.parametrize("override", ["n=2", "clip=x", "anchor=dog", "neighbours=[dog]", "nosuch=1", "examples=0"])
 def test_wrong_settings_are_told_before_anything_is_drawn(override: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError):
         evaluate("tiny", "erasure", store=Store(tmp_path), overrides=["target=star", override])

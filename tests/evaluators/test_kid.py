@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.evaluators.kid import feature_scale, kid, polynomial_mmd2
+from conceptlib.evaluators.metrics.kid import feature_scale, kid, polynomial_mmd2
 
 
 def test_mmd_equals_the_definition_term_by_term() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.evaluators.caption import caption_accuracy, right, stated
-from conceptlib.evaluators.concept_rate import concept_rate, has_concept
+from conceptlib.evaluators.metrics.caption_accuracy import caption_accuracy, right, stated
+from conceptlib.evaluators.metrics.concept_rate import concept_rate, has_concept
 from conceptlib.geometry import Detections
 
 
@@ -54,7 +54,8 @@ def test_caption_accuracy_needs_every_attribute_right() -> None:
         "background": ["sand", "night", "sky", "brick"],
         "style": ["striped"] * 4,
     }
-    verdicts = right(asked, seen)
+    columns = ("object", "colour", "background")
+    verdicts = right(asked, seen, columns)
     scores = caption_accuracy(verdicts)
     assert {name: score.value for name, score in scores.items()} == {
         "accuracy_object": 1.0,
@@ -71,5 +72,5 @@ def test_captions_that_say_less_are_told_apart() -> None:
         {"object": "star", "colour": None, "background": "sand"},
         {},
     ]
-    assert stated(rows).tolist() == [True, False, False]
+    assert stated(rows, ["object", "colour", "background"]).tolist() == [True, False, False]
     assert stated(rows, ["object"]).tolist() == [True, True, False]

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.evaluators.probes import distances, phrase_probe, world_probe
+from conceptlib.evaluators.metrics.retain_accuracy import distances
+from conceptlib.evaluators.prompts.template import phrase_probe
+from conceptlib.evaluators.prompts.words import world_probe
 from conceptlib.worlds.tiny import world
 from tests.support.models import build_pipeline
 

@@ -14,11 +14,12 @@ from conceptlib.concepts.build import build
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.erasers.erase import erase
 from conceptlib.errors import ConceptlibError
-from conceptlib.evaluators.captions import held_out
+from conceptlib.evaluators.job import Job
+from conceptlib.evaluators.prompts import auto, dataset
 from conceptlib.evaluators.stats import wilson
 from conceptlib.evaluators.suite import evaluate, scores
 from conceptlib.reports.tables import find
-from conceptlib.specs import SpecError
+from conceptlib.specs import SpecError, load_spec
 from conceptlib.store import Artifact, Store
 from conceptlib.worlds.tiny import world
 from conceptlib.worlds.tiny.classifier import predict
@@ -130,7 +131,7 @@ def test_asked_again_nothing_is_measured_again(
         raise AssertionError("measured again")
 
     monkeypatch.setattr("conceptlib.models.sampling.sample", never)
-    monkeypatch.setattr("conceptlib.evaluators.kid.kid", never)
+    monkeypatch.setattr("conceptlib.evaluators.metrics.kid.kid", never)
     again = evaluate(checkpoint, "icd", store=store, overrides=[*FAST, ALL], detector=DETECTOR)
     assert again.id == evaluation.id and again.created == evaluation.created
 
@@ -164,13 +165,20 @@ def test_the_grid_is_a_picture(evaluation: Artifact) -> None:
 def test_a_dataset_lends_its_test_captions(job: tuple[Store, Path, Artifact]) -> None:
     store, data = job[0], job[0].get("icd-qr", kind="dataset")
     captions = [row["caption"] for row in ImageTable(data).rows("test")]
-    held = held_out(2 * len(captions) + 1, 0, "dataset", data)
+    spec = load_spec("suite", "icd")
+
+    def asked(checkpoint: Artifact | None) -> Job:
+        about: dict[str, Any] = dict.fromkeys(("detector", "device", "dtype"))
+        named = {"concepts": (), "targets": (), "progress": lambda stage, done, total: None}
+        return Job(spec, store, "x", True, checkpoint, "x", **named, **about)
+
+    held = dataset.prompts(dataset.Params(n=2 * len(captions) + 1), asked(job[2]))
     assert [row["caption"] for row in held.rows] == [*captions, *captions, captions[0]]
     assert len({row["seed"] for row in held.rows}) == len(held.rows)
     train = {row["caption"] for row in ImageTable(store.get("icd-qr")).rows("train")}
-    assert held_out(4, 0, "auto", data).source == "world" and not train & {"", None}
+    assert auto.prompts(auto.Params(n=4), asked(job[2])).source == "world" and not train & {"", None}
     with pytest.raises(ConceptlibError, match="no dataset"):
-        held_out(4, 0, "dataset", None)
+        dataset.prompts(dataset.Params(n=4), asked(None))
 
 
 @pytest.mark.parametrize("override", ["subjects=[best]", "n=2", "metrics=[]", "kid_subset_size=0", "nosuch=1"])

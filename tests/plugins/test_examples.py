@@ -73,7 +73,7 @@ def test_there_is_one_of_each_kind() -> None:
     shown = {name.partition("/")[0] for name in PLUGINS}
     listed = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
     assert listed == set(registries()) - {"worlds"}
-    assert shown >= listed - {"suites", "engines", "pages"}
+    assert shown >= listed - {"engines", "pages"}
 
 
 def test_all_are_listed_as_allowed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

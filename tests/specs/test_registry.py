@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from conceptlib.errors import NotFound
-from conceptlib.specs import ADAPTERS, BUILDERS, FAMILIES, METHODS, SUITES, Params, Registry
+from conceptlib.specs import ADAPTERS, BUILDERS, FAMILIES, JUDGES, METHODS, METRICS, PROMPTS, Params, Registry
 from conceptlib.specs.registry import code_versions
 
 
@@ -63,7 +63,9 @@ def test_an_empty_package_is_an_empty_registry() -> None:
     assert Registry("conceptlib.nothing_here").names() == []
 
 
-@pytest.mark.parametrize("registry", [BUILDERS, ADAPTERS, METHODS, SUITES, FAMILIES], ids=lambda r: r.package)
+@pytest.mark.parametrize(
+    "registry", [BUILDERS, ADAPTERS, METHODS, METRICS, JUDGES, PROMPTS, FAMILIES], ids=lambda r: r.package
+)
 def test_every_registered_module_has_params_that_default(registry: Registry) -> None:
     assert registry.names()
     for name in registry:

@@ -133,7 +133,7 @@ def test_a_sweep_resumes_and_is_written_down(write: Any, capsys: pytest.CaptureF
     assert entry["targets"] == ["star", "red"] and entry["seeds"] == 2
 
 
-@pytest.mark.parametrize("changed", ["conceptlib.erasers.methods.stand_in", "conceptlib.evaluators.suites.erasure"])
+@pytest.mark.parametrize("changed", ["conceptlib.erasers.methods.stand_in", "conceptlib.evaluators.metrics.kid"])
 def test_what_older_code_made_is_not_found(write: Any, monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
     overrides = ["seeds=1", "targets=[star]"]
     spec = load_spec("sweep", "mine", overrides)

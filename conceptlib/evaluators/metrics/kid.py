@@ -12,16 +12,85 @@ only where the extractor is the same.
 
 from __future__ import annotations
 
+from typing import Annotated, Any, Literal
+
 import numpy as np
+from pydantic import Field
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.evaluators.base import Inputs, Metric, Prompts, Score, Skip, reference_images
 from conceptlib.evaluators.stats import Estimate
+from conceptlib.specs.params import Params as BaseParams
+
+METRIC = Metric("kid", "distance", higher_is_better=False, interval="std", needs=("images", "reference_images"))
+
+
+class Params(BaseParams):
+    """What is compared with what, by which network.
+
+    against: `clean` images that the prompt source gives, or the `base`'s images of the same captions and seeds, as
+        pairs. rows: `all`, or the `others` than the target's. features: the network: `tiny`, a Hub id or a folder;
+        `auto` takes the one that belongs to the prompts, and leaves KID out where there is none. subsets, subset_size:
+        see `kid`.
+    """
+
+    against: Literal["clean", "base"] = "clean"
+    rows: Literal["all", "others"] = "all"
+    features: str = "auto"
+    subsets: Annotated[int, Field(ge=1, le=100_000)] = 100
+    subset_size: Annotated[int, Field(ge=2, le=100_000)] = 256
+
+
+def needs(params: Params) -> tuple[str, ...]:
+    """Images, and what they are compared with."""
+    return ("images", "base_images") if params.against == "base" else METRIC.needs
+
+
+def network(params: Params, prompts: Prompts) -> str:
+    """The name of the network; "" where there is none."""
+    return prompts.features if params.features == "auto" else params.features
+
+
+def lock(params: Params, prompts: Prompts) -> dict[str, Any]:
+    """The network by name and hash."""
+    from conceptlib.evaluators.features import network_lock
+
+    name = network(params, prompts)
+    return network_lock(name) if name else {}
+
+
+def compute(inputs: Inputs, params: Params) -> list[Score]:
+    """KID of the subject to the clean images, or to the base's."""
+    from conceptlib.evaluators.features import load_extractor
+
+    name = network(params, inputs.prompts)
+    if not name:
+        raise Skip("no network to compare real pictures by: name one, such as features=facebook/dinov2-small")
+    extractor = inputs.once(f"extractor {name}", lambda: load_extractor(name, inputs.device))
+    kept = ~inputs.target if params.rows == "others" else np.ones(len(inputs.prompts.rows), bool)
+    paired = params.against == "base"
+    settings: dict[str, Any] = {"subsets": params.subsets, "subset_size": params.subset_size, "seed": inputs.seed}
+
+    def reference() -> np.ndarray:
+        if inputs.base is not None and paired:
+            return extractor.features(inputs.base.images())[kept]
+        return extractor.features(reference_images(inputs.prompts, len(inputs.prompts.rows)))
+
+    known = inputs.once(f"features of {params.against}, {params.rows}, {name}", reference)
+    scale = feature_scale(known)
+    own = extractor.features(inputs.images())[kept]
+    estimate = kid(own / scale, known / scale, paired=paired, **settings)
+    about = {"reference": "base" if paired else len(known), "scale": round(scale, 6), **extractor.lock()}
+    return [Score("kid", estimate, about)]
 
 
 def polynomial_mmd2(x: np.ndarray, y: np.ndarray, *, paired: bool = False) -> float:
     """Unbiased squared MMD of two samples under the cubic kernel (the paper's eq. 4).
 
     MMD2 = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j)
+
+    Libraries (torchmetrics, torch-fidelity, clean-fid) have the unpaired form alone; the paired one is why this is
+    written here.
 
     Where x_i and y_i show the same caption from the same noise they are not independent, and k(x_i, y_i) in the last
     mean would make alike models look nearer than equal. Paired, that mean is over i != j as well: the U-statistic of

@@ -6,11 +6,32 @@ Geom-Erasing, arXiv 2310.05873.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from conceptlib.evaluators.base import Inputs, Metric, Score
 from conceptlib.evaluators.stats import Estimate, wilson
 from conceptlib.geometry import Detections
+from conceptlib.specs.params import Params as BaseParams
+
+METRIC = Metric("concept_rate", "share", higher_is_better=False, interval="wilson95", needs=("detections",))
+ALSO = (replace(METRIC, name="concept_rate.*"),)
+
+
+class Params(BaseParams):
+    """Nothing to set: the detector's own threshold decides."""
+
+
+def compute(inputs: Inputs, params: Params) -> list[Score]:
+    """The rate of any of the concepts, and of each where there are several."""
+    assert inputs.detections is not None  # it is needed
+    found = has_concept(inputs.detections, inputs.concepts)
+    scores = [Score("concept_rate", concept_rate(found), inputs.detector, each=found)]
+    for name in inputs.concepts if len(inputs.concepts) > 1 else ():
+        one = concept_rate(has_concept(inputs.detections, [name]))
+        scores.append(Score(f"concept_rate.{name}", one, inputs.detector))
+    return scores
 
 
 def has_concept(detections: Iterable[Detections], labels: Sequence[str], threshold: float = 0.0) -> np.ndarray:

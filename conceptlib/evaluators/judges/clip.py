@@ -1,29 +1,76 @@
-"""CLIP score and CLIP accuracy (Kumari et al., ICCV 2023): does a picture show a concept, to a CLIP?
+"""A CLIP judges: is an image nearer to what its caption names than to an anchor? (Kumari et al., ICCV 2023)
 
-- CLIP score: 2.5 max(cos(picture, "A photo depicts {concept}"), 0), mean over pictures (Hessel et al., EMNLP 2021).
-- CLIP accuracy: share of pictures nearer to the concept than to the anchor. Low is good of what was erased, high of
-  its neighbours.
+- *recognised*: cos(image, "A photo depicts {concept}") is more than with the anchor in the concept's place;
+- *similarity*: that cosine, of which `target_clip_score` and `retain_clip_score` are made.
 
 Any CLIP of `transformers` will do: a Hub id with an optional `@revision`, or a folder. A figure depends on the network,
-so a score names it and its weights' hash.
+so the lock names it and its weights' hash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import model_validator
 
-from conceptlib.detectors.batches import batches
 from conceptlib.errors import ConceptlibError
-from conceptlib.evaluators.features import BATCH, pretrained_folder
-from conceptlib.evaluators.stats import Estimate, mean, wilson
+from conceptlib.evaluators.base import Prompts, Reading
+from conceptlib.evaluators.features import BATCH, batched, pretrained_folder
+from conceptlib.evaluators.job import Job
+from conceptlib.specs.params import Params as BaseParams
 
+GIVES = ("recognised", "similarity")
 PROMPT = "A photo depicts {}"
-WEIGHT = 2.5
+
+
+class Params(BaseParams):
+    """network: the CLIP (a Hub id or a folder); null for no CLIP. anchor: what the target is to become."""
+
+    network: str | None = None
+    anchor: str | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> Params:
+        if bool(self.network) != bool(self.anchor):
+            raise ValueError("a CLIP judges against an anchor: name both the network (clip=) and the `anchor`")
+        return self
+
+
+def reads(params: Params, prompts: Prompts) -> bool:
+    """Whether it can judge these: any captions that name something."""
+    return bool(params.network) and bool(prompts.values)
+
+
+def load(params: Params, job: Job, prompts: Prompts) -> ClipJudge:
+    """The judge. Raises ConceptlibError: there is no such CLIP."""
+    return ClipJudge(load_clip(str(params.network), job.device), str(params.anchor), prompts.values)
+
+
+@dataclass(frozen=True)
+class ClipJudge:
+    """Compares with each of the values and with the anchor."""
+
+    clip: Clip
+    anchor: str
+    values: tuple[str, ...]
+
+    def lock(self) -> dict[str, str]:
+        return self.clip.lock()
+
+    @cached_property
+    def texts(self) -> np.ndarray:
+        return self.clip.concepts([*self.values, self.anchor])
+
+    def read(self, images: Sequence[Image.Image], rows: Sequence[Mapping[str, Any]]) -> Reading:
+        """Whether each image is nearer to its row's value than to the anchor."""
+        cosines = self.clip.embed(images) @ self.texts.T
+        own = cosines[np.arange(len(rows)), [self.values.index(row["value"]) for row in rows]]
+        return Reading(recognised=own > cosines[:, -1], similarity=own)
 
 
 @dataclass(frozen=True)
@@ -51,38 +98,18 @@ class Clip:
         Raises:
             ConceptlibError: no pictures.
         """
-        parts = [self.pictures(batch) for batch in batches(pictures, BATCH)]
+        parts = [self.pictures(batch) for batch in batched(pictures, BATCH)]
         if not parts:
             raise ConceptlibError("there are no pictures to compare with a concept")
         return np.concatenate(parts)
 
+    def concepts(self, names: Sequence[str]) -> np.ndarray:
+        """Unit vectors of "A photo depicts {name}": float32 (names, d)."""
+        return self.texts([PROMPT.format(name) for name in names])
+
     def cosines(self, pictures: np.ndarray, concepts: Sequence[str]) -> np.ndarray:
         """Cosines of embedded pictures (n, d) and "A photo depicts {concept}": float32 (n, concepts)."""
-        return pictures @ self.texts([PROMPT.format(concept) for concept in concepts]).T
-
-
-def clip_score(cosines: np.ndarray) -> Estimate:
-    """Mean of 2.5 max(cos, 0) over pictures, with its normal 95 % interval.
-
-    Args:
-        cosines: (n,), in [-1, 1].
-
-    Raises:
-        ConceptlibError: no pictures.
-    """
-    return mean(WEIGHT * np.maximum(cosines, 0))
-
-
-def clip_accuracy(cosines: np.ndarray, anchor: np.ndarray) -> Estimate:
-    """Share of pictures that are nearer to the concept than to the anchor, with its Wilson 95 % interval.
-
-    Args:
-        cosines, anchor: (n,), of each picture with the concept and with the anchor.
-
-    Raises:
-        ConceptlibError: no pictures.
-    """
-    return wilson(int(np.sum(cosines > anchor)), len(cosines))
+        return pictures @ self.concepts(concepts).T
 
 
 def load_clip(name: str, device: str | None = None) -> Clip:

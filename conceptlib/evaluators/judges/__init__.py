@@ -1,0 +1,1 @@
+"""One file a judge, found by its name: see `conceptlib.evaluators.base` for what it holds."""
