@@ -30,7 +30,7 @@ from conceptlib.erasers.erase import erase
 from conceptlib.evaluators.metrics.concept_rate import has_concept
 from conceptlib.evaluators.suite import evaluate, scores
 from conceptlib.reports.erasure import Series, erasure_grid
-from conceptlib.reports.tables import find, markdown_table, share, spread
+from conceptlib.reports.tables import figure, find, markdown_table
 from conceptlib.store import Artifact, Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -143,8 +143,8 @@ class Bench:
         for row in found.values():
             rows, subject = row["scores"], row["subject"]
             alone = find(rows, "checkpoint-no-negative", "concept_rate") if row["checkpoint"] else None
-            cells = [row["title"], share(find(rows, subject, "concept_rate")), share(alone)]
-            cells += [share(find(rows, subject, "caption_accuracy")), spread(find(rows, subject, "kid"))]
+            cells = [row["title"], figure(find(rows, subject, "concept_rate")), figure(alone)]
+            cells += [figure(find(rows, subject, "caption_accuracy")), figure(find(rows, subject, "kid"))]
             lines.append([*cells, "—" if row["seconds"] is None else f"{row['seconds']:.0f}"])
         counts = " to ".join(str(n) for n in sorted({r["n"] for row in found.values() for r in row["scores"]}))
         header = ["", "QR rate", "without negative prompt", "caption accuracy", "KID", "training, s"]

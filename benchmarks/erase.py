@@ -232,7 +232,7 @@ encoding, and the cost of small batches.
 
 def table(out: Path) -> str:
     """docs/speed.md from the results so far."""
-    from conceptlib.reports.tables import markdown_table, share
+    from conceptlib.reports.tables import figure, markdown_table
 
     found = json.loads((out / RESULTS).read_text("utf-8")) if (out / RESULTS).is_file() else {}
     header = [
@@ -252,7 +252,7 @@ def table(out: Path) -> str:
             one = result[side]
             numbers = [str(one["evaluations"]), str(one["updates"])]
             numbers += [f"{one['seconds']:.1f}", f"{one['train_seconds']:.1f}", str(one["peak"] - one["start"])]
-            rows.append([side, *numbers, *(share(score) for score in one["scores"].values())])
+            rows.append([side, *numbers, *(figure(score) for score in one["scores"].values())])
         said = verdict(result, method)
         yes = {True: "yes", False: "**no**"}
         words = (

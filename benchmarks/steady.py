@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from conceptlib.reports.tables import find, markdown_table, share
+from conceptlib.reports.tables import figure, find, markdown_table
 from conceptlib.specs.discover import find as find_spec
 from conceptlib.specs.results import fingerprint, record, with_ranges
 
@@ -136,8 +136,8 @@ def write_page(out: Path) -> Path:
         lines.append([
             str(run["seed"]),
             str(run["threads"]),
-            share(rate),
-            share(captions),
+            figure(rate),
+            figure(captions),
             "—" if kid is None else f"{kid['value']:.4f}",
         ])  # fmt: skip
     rates, captions = (values(runs, "checkpoint", name) for name in ("concept_rate", "caption_accuracy"))
@@ -150,8 +150,8 @@ def write_page(out: Path) -> Path:
             trainings=len(runs),
             seeds=len({run["seed"] for run in runs}),
             table=markdown_table(["seed", "threads", "QR rate", "caption accuracy", "KID"], lines),
-            base_rate=share(before[0]),
-            base_captions=share(before[1]),
+            base_rate=figure(before[0]),
+            base_captions=figure(before[1]),
             rates=_spread(rates),
             captions=_spread(captions),
             verdict=_verdict(rates, captions),

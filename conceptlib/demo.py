@@ -324,22 +324,22 @@ class _Run:
 
 def before_after(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """The demo's table from the rows of `scores.json`: one line a measure, shares with their 95 % intervals."""
-    from conceptlib.reports.tables import find, share, spread
+    from conceptlib.reports.tables import figure, find
 
     measures = (
-        ("pictures with a QR code", "concept_rate", share),
-        ("pictures that show what the caption says", "caption_accuracy", share),
-        ("  the right object", "accuracy_object", share),
-        ("  the right colour", "accuracy_colour", share),
-        ("  the right background", "accuracy_background", share),
-        ("distance to clean pictures (KID)", "kid", spread),
+        ("pictures with a QR code", "concept_rate"),
+        ("pictures that show what the caption says", "caption_accuracy"),
+        ("  the right object", "accuracy_object"),
+        ("  the right colour", "accuracy_colour"),
+        ("  the right background", "accuracy_background"),
+        ("distance to clean pictures (KID)", "kid"),
     )
     return [
         {
             "measure": title,
-            "before": write(find(rows, "base", metric)),
-            "after": write(find(rows, "checkpoint", metric)),
+            "before": figure(find(rows, "base", metric)),
+            "after": figure(find(rows, "checkpoint", metric)),
         }
-        for title, metric, write in measures
+        for title, metric in measures
         if find(rows, "base", metric) is not None
     ]

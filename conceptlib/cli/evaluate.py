@@ -52,25 +52,18 @@ def cli(checkpoint: str, overrides: tuple[str, ...], out: output.Output, **optio
 def _for_people(evaluation: Artifact) -> str:
     """A line a score, and where the picture is."""
     from conceptlib.evaluators.suite import GRID, scores
+    from conceptlib.reports.tables import figure, intervals_note
 
+    told, measured = evaluation.info.get("metrics"), scores(evaluation)
     rows = [
         {
             "subject": row["subject"],
             "metric": row["metric"],
-            "value": _value(row),
+            "value": figure(row, told),
             "n": row["n"],
         }
-        for row in scores(evaluation)
+        for row in measured
     ]
     table = output.render_table(rows, ["subject", "metric", "value", "n"])
     picture = f"\npicture: {evaluation.path / GRID}" if (evaluation.path / GRID).is_file() else ""
-    return f"{table}\n\n{evaluation.ref}: intervals are 95 %, of kid one standard deviation{picture}"
-
-
-def _value(row: dict[str, Any]) -> str:
-    """A share in percent, a change of one in points, anything else as a number."""
-    from conceptlib.reports.tables import points, share, spread
-
-    if row["interval"] == "std":
-        return spread(row)
-    return points(row) if row["metric"].endswith("_change") else share(row)
+    return f"{table}\n\n{evaluation.ref}: {intervals_note(measured) or 'no intervals are known'}{picture}"

@@ -68,11 +68,12 @@ def _plan(out: output.Output, cells: list[Found]) -> None:
 
 
 def _show(out: output.Output, report: Report) -> None:
-    from conceptlib.sweeps.table import HEADINGS, cell
+    from conceptlib.sweeps.table import cell, heading, shown
 
-    metrics = {heading.rstrip(" ↓↑"): name for name, heading in HEADINGS.items()}
+    metrics = {heading(name): name for name in shown(report.runs)}
     rows = [
-        {"recipe": line["recipe"]} | {h: cell(line[name], name) for h, name in metrics.items()} for line in report.lines
+        {"recipe": line["recipe"]} | {h: cell(line.get(name), name) for h, name in metrics.items()}
+        for line in report.lines
     ]
     human = output.render_table(rows, ["recipe", *metrics])
     files = "\n".join(str(path) for path in report.files)

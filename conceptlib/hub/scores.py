@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conceptlib import scores as rows_of
+from conceptlib.evaluators.known import meaning
 from conceptlib.hub import cards
 from conceptlib.hub.plan import PlannedFile, artifact_files
+from conceptlib.reports.tables import arrow, figure, intervals_note
 from conceptlib.scores import GRID, SCORES
 from conceptlib.store import Artifact, Store
 
@@ -70,23 +72,16 @@ class Evaluation:
         """A table: a line a metric, a column a subject."""
         rows = self.rows()
         subjects = list(dict.fromkeys(row["subject"] for row in rows))
-        cells = {(row["metric"], row["subject"]): _cell(row) for row in rows}
+        told = self.artifact.info.get("metrics")
+        cells = {(row["metric"], row["subject"]): figure(row, told) for row in rows}
         lines = [
-            [metric, *(cells.get((metric, one), "-") for one in subjects)]
+            [f"{metric} {arrow(meaning(metric, told))}".rstrip(), *(cells.get((metric, one), "-") for one in subjects)]
             for metric in dict.fromkeys(row["metric"] for row in rows)
         ]
-        return f"## Scores ({self.suite})\n\nWith 95 % intervals where there are any.\n\n" + cards.table(
-            ["metric", *subjects], lines
-        )
-
-
-def _cell(row: dict[str, Any]) -> str:
-    if not isinstance(row["value"], int | float):
-        return str(row["value"])
-    text = f"{row['value']:.4g}"
-    if row.get("low") is not None and row.get("high") is not None:
-        text += f" [{row['low']:.4g}, {row['high']:.4g}]"
-    return text
+        note = intervals_note(rows)
+        better = "↑ higher is better, ↓ lower is better"
+        head = f"## Scores ({self.suite})\n\n" + ". ".join(filter(None, [note.capitalize(), better])) + ".\n\n"
+        return head + cards.table(["metric", *subjects], lines)
 
 
 def of(artifact: Artifact, store: Store, task: str = "text-to-image") -> list[Evaluation]:

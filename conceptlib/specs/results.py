@@ -64,10 +64,17 @@ def result_of(spec: discover.SpecFile, known: Mapping[str, Mapping[str, Any]]) -
 
 
 def _share(key: str, entry: Mapping[str, Any]) -> str:
-    """`target 3 % (2 to 5)`; without the range where the entry has none."""
-    ends = entry.get(f"{key}_range")
+    """`target 3 % (2 to 5)`; without the range where the entry has none, and by the metric's name where it is not the
+    one that `target` and `retain` mean.
+    """
+    ends, told = entry.get(f"{key}_range"), (entry.get("metrics") or {}).get(key) or {}
+    name = str(told.get("name", key))
+    name = key if name in ("target_accuracy", "retain_of_base", "retain_accuracy") else name
+    if told.get("unit", "share") != "share":
+        around = f" ({ends[0]:.4g} to {ends[1]:.4g})" if ends else ""
+        return f"{name} {entry[key]:.4g}{around}"
     around = f" ({100 * ends[0]:.0f} to {100 * ends[1]:.0f})" if ends else ""
-    return f"{key} {100 * entry[key]:.0f} %{around}"
+    return f"{name} {100 * entry[key]:.0f} %{around}"
 
 
 def with_ranges(**measured: Sequence[float]) -> dict[str, Any]:

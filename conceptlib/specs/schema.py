@@ -298,7 +298,8 @@ class SweepSpec(Spec):
 
     recipes: as behind `conceptlib erase`, a recipe and its overrides in one string; `{target}` and `{domain}` (the
     target's attribute in the embedded world) are filled in. targets: what is erased, one at a time. seeds: how many,
-    counted from `seed`. evaluate: overrides of the suite.
+    counted from `seed`. evaluate: overrides of the suite. data, annotations: as behind `conceptlib erase`, for
+    the recipes that are trained on a dataset.
     """
 
     kind: Literal["sweep"]
@@ -306,7 +307,9 @@ class SweepSpec(Spec):
     targets: Annotated[tuple[Phrase, ...], Field(min_length=1)]
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     base: Annotated[str, Field(min_length=1)] = "tiny"
-    suite: Name = "erasure"
+    suite: Annotated[str, Field(min_length=1, max_length=400)] = "erasure"
+    data: str | None = None
+    annotations: str | None = None
     evaluate: tuple[Override, ...] = ()
 
     @model_validator(mode="after")

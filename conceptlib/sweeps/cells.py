@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.bases import resolve_base
-from conceptlib.specs import RecipeSpec, SuiteSpec, SweepSpec, load_spec
+from conceptlib.specs import METHODS, RecipeSpec, SuiteSpec, SweepSpec, load_spec
 from conceptlib.specs.load import load_targets
 from conceptlib.store import Artifact, Store
 from conceptlib.worlds.tiny import world
@@ -79,17 +79,21 @@ def _cell(line: str, target: str, seed: int) -> Cell:
 
 
 def suite_overrides(spec: SweepSpec, cell: Cell) -> list[str]:
-    """What the suite of a cell is told."""
-    return [*spec.evaluate, f"target={json.dumps(cell.target)}", f"seed={cell.seed}"]
+    """What the suite of a cell is told: the seed, and the target where its prompts name one."""
+    prompts: Any = load_spec("suite", spec.suite).prompts
+    named = "target" in type(prompts.params).model_fields
+    target = [f"prompts.target={json.dumps(cell.target)}"] if named else []
+    return [*spec.evaluate, *target, f"seed={cell.seed}"]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the store holds of a cell."""
+    """What the store holds of a cell. inputs: `data` and `annotations` that `erase` is given."""
 
     cell: Cell
     checkpoint: Artifact | None
     evaluation: Artifact | None
+    inputs: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -128,10 +132,31 @@ def found(spec: SweepSpec, store: Store, *, device: str | None = None, dtype: st
     rows = []
     for cell, recipe, suite in planned:
         lock = erasure_lock(recipe, load_targets(recipe), base, placement)
-        own = store.done("checkpoint", recipe.name, lock=lock)
+        given = inputs_of(spec, recipe)
+        own = store.done("checkpoint", recipe.name, lock=lock, parents=_parents(cell, given, spec, store))
         scored = [_scored(one, suite, store) for one in evaluations if own and one.parents.get("checkpoint") == own.id]
-        rows.append(Found(cell, own, next(filter(None, reversed(scored)), None)))
+        rows.append(Found(cell, own, next(filter(None, reversed(scored)), None), given))
     return rows
+
+
+def inputs_of(spec: SweepSpec, recipe: RecipeSpec) -> dict[str, Any]:
+    """What `erase` is given of the sweep's data: what the recipe's method needs, so that other recipes may stand beside
+    it.
+    """
+    needs = METHODS.get(recipe.method).needs(recipe.params)
+    given = {"data": spec.data, "annotations": spec.annotations}
+    return {name: value for name, value in given.items() if name in needs and value is not None}
+
+
+def _parents(cell: Cell, given: dict[str, Any], spec: SweepSpec, store: Store) -> dict[str, str | Artifact]:
+    """The parents of a cell's checkpoint, by role."""
+    if not given:
+        return {}
+    from conceptlib.erasers.request import resolve
+
+    request = resolve(cell.recipe, overrides=cell.overrides, base=spec.base, store=store, **given)
+    found = {"dataset": request.data, "annotations": request.annotations}
+    return {role: artifact for role, artifact in found.items() if artifact is not None}
 
 
 def _scored(evaluation: Artifact, suite: SuiteSpec, store: Store) -> Artifact | None:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.reports.tables import markdown_table
+from conceptlib.scores import find
+from conceptlib.specs import METRICS, SuiteSpec, SweepSpec, load_spec
 from conceptlib.store import Store
 from conceptlib.store.files import atomic_path, atomic_write
 from conceptlib.sweeps import table
-from conceptlib.sweeps.run import Run, Sweep, measurements, neighbours
+from conceptlib.sweeps.run import Run, Sweep, headline, measurements, neighbours, without_empty
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,7 +46,8 @@ class Report:
 
 def collect(result: Sweep, store: Store) -> Report:
     """The numbers of a sweep, nothing written."""
-    runs = [measurements(run, store) for run in result.runs]
+    names = headline(result.spec)
+    runs = without_empty([measurements(run, store, names) for run in result.runs], names)
     each = [row for run in result.runs for row in neighbours(run)]
     by_target = table.summarise(runs, ["recipe", "target"])
     return Report(runs, table.summarise(runs, ["recipe"]), by_target, table.average_neighbours(each))
@@ -102,22 +105,21 @@ def _page(result: Sweep, report: Report, pictures: Sequence[str]) -> str:
     spec = result.spec
     plots = {path.removesuffix(".png").rpartition("-")[2]: path for path in pictures}
     base = table.base_line(report.lines, ["recipe"])
-    lines = [*([base] if base else []), *report.lines]
+    lines, metrics = [*([base] if base else []), *report.lines], table.shown(report.runs)
     parts = [
         f"# Sweep {spec.name}",
         spec.description,
         f"Written by `conceptlib sweep {spec.name}`: {len(spec.recipes)} recipes x {len(spec.targets)} targets "
         f"({', '.join(spec.targets)}) x {spec.seeds} seeds on `{spec.base}`, {len(result.runs)} runs, suite "
         f"`{spec.suite}` ({' '.join(spec.evaluate) or 'as it is'}). Every recipe draws the same captions from the same "
-        "seeds. *Target accuracy* is the share of pictures whose caption names what was erased in which it is still "
-        "recognised. *Retain* is the share in which other words are: in-domain the other words of the same attribute, "
-        "cross-domain the other attributes. A value is the mean over targets, then over seeds; behind ± is the 95 % "
-        "interval by Student's t over the seeds.",
-        table.markdown(lines, ["recipe"]),
+        "seeds. A value is the mean over targets, then over seeds; behind ± is the 95 % interval by Student's t over "
+        "the seeds.",
+        _meanings(spec),
+        table.markdown(lines, ["recipe"], metrics),
     ]
     if "retain" in plots:
-        parts.append(f"![target accuracy against retain accuracy, one point a run]({plots['retain']})")
-    parts += ["## Each target", table.markdown(report.by_target, ["recipe", "target"])]
+        parts.append(f"![what should go against what should stay, one point a run]({plots['retain']})")
+    parts += ["## Each target", table.markdown(report.by_target, ["recipe", "target"], metrics)]
     if "distance" in plots:
         parts += [
             "## Neighbours: distance against accuracy",
@@ -155,21 +157,45 @@ def _neighbour_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(["erased", "neighbour", "distance", "base", *recipes], body)
 
 
+def _meanings(spec: SweepSpec) -> str:
+    """A line a metric of the suite: the first sentence of what its module says."""
+    suite: SuiteSpec = load_spec("suite", spec.suite)
+    told = []
+    for label, part in suite.measured().items():
+        said = " ".join((METRICS.get(part.module).__doc__ or "").split("\n\n")[0].split())
+        told.append(f"- `{label}`: {said}" if said else f"- `{label}`")
+    return "\n".join(told)
+
+
 def _retain_plot(report: Report) -> Image.Image | None:
+    """What an erasure should lower against what it should keep, where the suite measured both."""
     from conceptlib.reports.scatter import Series, scatter
 
-    measured = [row for row in report.runs if row["target_accuracy"] is not None]
-    if not measured:
+    down, up = table.wanted(_measured(report))
+    measured = [row for row in report.runs if down and up and row[down] is not None and row[up] is not None]
+    if not (down and up and measured):
         return None
-    before = {(100 * row["base_target_accuracy"], 100 * row["base_retain_accuracy"]) for row in measured}
+    kx, ky = (100 if table.about(name).unit == "share" else 1 for name in (down, up))
+    ends = [(-3, 103) if k == 100 else None for k in (kx, ky)]
+    pairs = [(row.get(f"base_{down}"), row.get(f"base_{up}")) for row in measured]
+    before = {(kx * x, ky * y) for x, y in pairs if x is not None and y is not None}
     return scatter(
-        [Series("base", sorted(before)), *_series(measured, "target_accuracy", "retain_accuracy", bars=report.lines)],
+        [
+            *([Series("base", sorted(before))] if before else []),
+            *_series(measured, down, up, scale_x=kx, scale_y=ky, bars=report.lines),
+        ],
         title="One point a run, whiskers: 95 % intervals of the means over seeds; what is wanted is top left",
-        x="target accuracy, % (lower is better)",
-        y="in-domain retain accuracy, % (higher is better)",
-        x_range=(-3, 103),
-        y_range=(-3, 103),
+        x=f"{table.heading(down).rstrip(' ↓↑')} (lower is better)",
+        y=f"{table.heading(up).rstrip(' ↓↑')} (higher is better)",
+        x_range=ends[0],
+        y_range=ends[1],
     )
+
+
+def _measured(report: Report) -> list[str]:
+    """The columns of metrics: neither the base's, nor shares of it, nor times."""
+    columns = (name for name in table.columns(report.runs) if table.about(name).unit in ("share", "score", "distance"))
+    return [name for name in columns if not name.startswith("base_") and not name.endswith(table.OF_BASE)]
 
 
 def _distance_plot(report: Report) -> Image.Image | None:
@@ -188,28 +214,34 @@ def _distance_plot(report: Report) -> Image.Image | None:
 
 
 def _series(
-    rows: Sequence[Mapping[str, Any]], x: str, y: str, scale_x: float = 100, bars: Sequence[Mapping[str, Any]] = ()
+    rows: Sequence[Mapping[str, Any]],
+    x: str,
+    y: str,
+    *,
+    scale_x: float = 100,
+    scale_y: float = 100,
+    bars: Sequence[Mapping[str, Any]] = (),
 ) -> list[Any]:
     """A series a recipe. bars: lines of `table.summarise`, whose intervals are drawn."""
     from conceptlib.reports.scatter import Series
 
     names = list(dict.fromkeys(row["recipe"] for row in rows))
-    means = {line["recipe"]: _bars(line, x, y) for line in bars}
+    means = {line["recipe"]: _bars(line, x, y, (scale_x, scale_y)) for line in bars}
     return [
-        Series(n, [(scale_x * row[x], 100 * row[y]) for row in rows if row["recipe"] == n], means.get(n, ()))
+        Series(n, [(scale_x * row[x], scale_y * row[y]) for row in rows if row["recipe"] == n], means.get(n, ()))
         for n in names
     ]
 
 
-def _bars(line: Mapping[str, Any], x: str, y: str) -> tuple[Any, ...]:
-    """The mean of a line of the table with its intervals in percent; none from a single seed, which knows no spread."""
+def _bars(line: Mapping[str, Any], x: str, y: str, scales: tuple[float, float]) -> tuple[Any, ...]:
+    """The mean of a line of the table with its intervals; none from a single seed, which knows no spread."""
     from conceptlib.reports.scatter import Bar
 
     at, up = line[x], line[y]
     if not at or not up or at["low"] is None or up["low"] is None:
         return ()
-    ends = [(100 * one["low"], 100 * one["high"]) for one in (at, up)]
-    return (Bar(100 * at["value"], 100 * up["value"], *ends),)
+    ends = [(k * one["low"], k * one["high"]) for k, one in zip(scales, (at, up), strict=True)]
+    return (Bar(scales[0] * at["value"], scales[1] * up["value"], *ends),)
 
 
 def _pictures(result: Sweep, store: Store) -> Image.Image | None:
@@ -231,46 +263,55 @@ def _pictures(result: Sweep, store: Store) -> Image.Image | None:
         shown = [pair[k] for k in (0, 1) for pair in pairs]
         captions = [caption for caption, _ in shown]
         panels.append(Panel(heading, "", [picture for _, picture in shown]))
-    footer = (
-        "First captions that name what was erased, then one of a neighbour of each target; nothing was picked by hand."
-    )
+    named = any(find(run.scores(), "checkpoint", "target_accuracy") for run in done.values())
+    which = "First captions that name what was erased, then one of a neighbour of each target" if named else "The first"
+    footer = f"{which}{'' if named else ' two captions'}; nothing was picked by hand."
     columns = len(targets) if len(targets) > 3 else 2 * len(targets)
     return grid(panels, captions, title="Same caption, same seed", footer=footer, columns=columns, cell=110)
 
 
 def _examples(run: Run, role: str, store: Store) -> list[tuple[str, Image.Image]]:
-    """Caption and picture of a run's first row of the target and its first row of a neighbour."""
+    """Caption and image of a run's first row of the target and its first row of a neighbour; of its first two rows
+    where no caption names a target.
+    """
     from conceptlib.concepts.tables import ImageTable
-    from conceptlib.reports.tables import find
 
     assert run.evaluation is not None  # the caller's choice
     score = find(run.scores(), "checkpoint", "target_accuracy")
-    wanted = (0, score["n"] if score else 0)  # a probe's first rows are the target's
+    wanted = (0, score["n"] if score else 1)  # a probe's first rows are the target's
     images = ImageTable(store.get(run.evaluation.parents[f"images:{role}"], kind="images"))
     rows = enumerate(images.rows(columns=["image_id", "image", "caption"]))
     return [(row["caption"], images.decode(row)) for index, row in rows if index in wanted]
 
 
 def recordable(result: Sweep, report: Report) -> dict[str, dict[str, Any]]:
-    """What `specs.results.record` keeps of each recipe: means over the targets it was run on and over seeds, and the
-    range over seeds. Lines with overrides are left out, and so are recipes of which a run failed.
+    """What `specs.results.record` keeps of each recipe: of the first metric that should go and of the first that should
+    stay (as a share of the base's) the mean over the targets it was run on and over seeds, and the range over seeds.
+    Lines with overrides are left out, and so are recipes of which a run failed.
     """
     from conceptlib.specs.results import with_ranges
 
+    down, up = table.wanted(_measured(report))
+    kept = f"{up.removesuffix('_accuracy')}{table.OF_BASE}" if up else ""
+    kept = kept if kept in table.columns(report.runs) else (up or "")
     runs = [
         row | {"name": run.cell.recipe} for run, row in zip(result.runs, report.runs, strict=True) if run.cell.plain
     ]
     found = {}
     for line in table.summarise(runs, ["name"]):
         own = [row for row in runs if row["name"] == line["name"]]
-        if not line["failed"] and line["target_accuracy"] and line["retain_of_base"]:
+        if down and kept and not line["failed"] and line[down] and line[kept]:
             found[line["name"]] = {
                 "base": result.spec.base,
                 "suite": result.spec.suite,
-                **with_ranges(
-                    target=table.by_seed(own, "target_accuracy"), retain=table.by_seed(own, "retain_of_base")
-                ),
+                **with_ranges(target=table.by_seed(own, down), retain=table.by_seed(own, kept)),
+                "metrics": {"target": _said(down), "retain": _said(kept)},
                 "targets": line["targets"],
                 "seeds": line["seeds"],
             }
     return found
+
+
+def _said(column: str) -> dict[str, str]:
+    """What a recorded number is of: the metric, and its unit."""
+    return {"name": column, "unit": table.about(column).unit}

@@ -4,18 +4,18 @@ the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.evaluators.known import meaning, of_module
 from conceptlib.progress import Progress, prefixed
-from conceptlib.specs import SweepSpec, load_spec
+from conceptlib.scores import find
+from conceptlib.specs import SuiteSpec, SweepSpec, load_spec
 from conceptlib.store import Artifact, Store
 from conceptlib.sweeps.cells import Cell, found, suite_overrides
-
-MEASURED = ("target_accuracy", "retain_accuracy", "cross_accuracy", "target_cross_accuracy", "kid")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def sweep(
         tell = prefixed(progress, f"{number}/{len(planned)} {cell}")
         where: dict[str, Any] = {"store": store, "device": device, "dtype": dtype, "progress": tell}
         try:
-            checkpoint = erase(cell.recipe, base=loaded.base, overrides=list(cell.overrides), **where)
+            checkpoint = erase(cell.recipe, base=loaded.base, overrides=list(cell.overrides), **one.inputs, **where)
             evaluation = evaluate(checkpoint, loaded.suite, overrides=suite_overrides(loaded, cell), **where)
             run = Run(cell, checkpoint, evaluation)
         except ConceptlibError as error:
@@ -95,14 +95,21 @@ def sweep(
     return Sweep(loaded, tuple(runs))
 
 
-def measurements(run: Run, store: Store) -> dict[str, Any]:
+def headline(spec: SweepSpec) -> list[str]:
+    """The metrics that a sweep's suite measures, by the names of their scores; breakdowns are left out."""
+    suite: SuiteSpec = load_spec("suite", spec.suite)
+    declared = (metric for part in suite.measured().values() for metric in of_module(part.module))
+    return [metric.name for metric in declared if not metric.name.endswith("*")]
+
+
+def measurements(run: Run, store: Store, names: Sequence[str]) -> dict[str, Any]:
     """One row of the sweep's CSV: what a run measured; None where nothing was.
 
-    Shares are in [0, 1]; `retain_of_base` and `cross_of_base` are shares of what the base reaches on the same rows.
-    `erase_seconds` is the making of the checkpoint, `draw_seconds` that of one picture with it.
-    """
-    from conceptlib.reports.tables import find
+    Shares are in [0, 1]; `X_of_base` is a share of what the base reaches on the same rows, of metrics that should stay
+    high. `erase_seconds` is the making of the checkpoint, `draw_seconds` that of one image with it.
 
+    names: of the metrics, see `headline`.
+    """
     row: dict[str, Any] = {
         "recipe": run.cell.label,
         "target": run.cell.target,
@@ -110,13 +117,16 @@ def measurements(run: Run, store: Store) -> dict[str, Any]:
         "seed": run.cell.seed,
     }
     rows = run.scores()
-    after = {name: _value(find(rows, "checkpoint", name)) for name in MEASURED}
-    before = {name: _value(find(rows, "base", name)) for name in MEASURED}
+    after = {name: _value(find(rows, "checkpoint", name)) for name in names}
+    before = {name: _value(find(rows, "base", name)) for name in names}
     row |= after
-    row |= {f"base_{name}": before[name] for name in MEASURED[:3]}
-    for name in ("retain", "cross"):
-        own, base = after[f"{name}_accuracy"], before[f"{name}_accuracy"]
-        row[f"{name}_of_base"] = own / base if own is not None and base else None
+    row |= {f"base_{name}": before[name] for name in names}
+    for name in names:
+        metric = meaning(name)
+        if metric is not None and metric.unit == "share" and metric.higher_is_better and not name.startswith("target_"):
+            own, base = after[name], before[name]
+            key = name.removesuffix("_accuracy") + "_of_base"
+            row[key] = own / base if own is not None and base else None
     row["erase_seconds"] = round(run.checkpoint.seconds, 2) if run.checkpoint else None
     row["peak_memory_mb"] = run.checkpoint.info.get("peak_memory_mb") if run.checkpoint else None
     row["draw_seconds"] = _draw_seconds(run, store)
@@ -126,10 +136,15 @@ def measurements(run: Run, store: Store) -> dict[str, Any]:
     return row
 
 
+def without_empty(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows without the columns of metrics of which no run measured anything."""
+    columns = {*names, *(f"base_{name}" for name in names)}
+    empty = {key for key in columns if all(row.get(key) is None for row in rows)}
+    return [{key: value for key, value in row.items() if key not in empty} for row in rows]
+
+
 def neighbours(run: Run) -> list[dict[str, Any]]:
     """How each neighbour fared: `neighbour`, its `distance` to the target, `accuracy`, and `base`, before erasure."""
-    from conceptlib.reports.tables import find
-
     rows = run.scores()
     return [
         {

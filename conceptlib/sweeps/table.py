@@ -5,31 +5,66 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from conceptlib.evaluators.base import Metric
+from conceptlib.evaluators.known import meaning
 from conceptlib.evaluators.stats import over_runs
-from conceptlib.reports.tables import markdown_table
+from conceptlib.reports.tables import arrow, markdown_table
 
-SHARES = (
-    "target_accuracy",
-    "retain_accuracy",
-    "cross_accuracy",
-    "target_cross_accuracy",
-    "base_target_accuracy",
-    "base_retain_accuracy",
-    "base_cross_accuracy",
-)
-OTHERS = ("retain_of_base", "cross_of_base", "kid", "erase_seconds", "peak_memory_mb", "draw_seconds")
-HEADINGS = {
-    "target_accuracy": "target accuracy, % ↓",
-    "retain_accuracy": "retain, in-domain, % ↑",
-    "retain_of_base": "of the base's, % ↑",
-    "cross_accuracy": "retain, cross-domain, % ↑",
-    "kid": "KID of neighbours ↓",
-    "erase_seconds": "erasing, s",
-    "draw_seconds": "drawing, s a picture",
+TITLES = {
+    "target_accuracy": "target accuracy",
+    "retain_accuracy": "retain, in-domain",
+    "cross_accuracy": "retain, cross-domain",
+    "kid": "KID",
+    "erase_seconds": "erasing",
+    "draw_seconds": "drawing an image",
     "peak_memory_mb": "peak memory, MiB",
 }
+"""How columns are called where their names do not say it well."""
+_ABOUT = ("recipe", "name", "target", "domain", "seed", "checkpoint", "evaluation", "error")
+_DIGITS = {"distance": 4, "score": 4, "count": 0, "seconds": 1}
+OF_BASE = "_of_base"
 
 Row = Mapping[str, Any]
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    """The columns with numbers, in order."""
+    return [name for name in (rows[0] if rows else ()) if name not in _ABOUT]
+
+
+def about(column: str) -> Metric:
+    """What a column's numbers mean: those of a metric, the base's (`base_X`), or a share of what the base reaches."""
+    if column.endswith(OF_BASE):
+        return Metric(column, "share", higher_is_better=True)
+    return meaning(column.removeprefix("base_")) or Metric(column, "score")
+
+
+def heading(column: str) -> str:
+    """The column's title with its unit and its better direction: `target accuracy, % ↓`."""
+    metric = about(column)
+    title = "of the base's" if column.endswith(OF_BASE) else TITLES.get(column, column.replace("_", " "))
+    unit = {"share": ", %", "seconds": ", s"}.get(metric.unit, "")
+    return f"{title}{unit} {arrow(metric)}".rstrip()
+
+
+def shown(rows: Sequence[Row]) -> list[str]:
+    """The columns of the table for people: without the base's, which has a line of its own, and of the shares of the
+    base's only the first.
+    """
+    found = [name for name in columns(rows) if not name.startswith("base_") and name != "target_cross_accuracy"]
+    of_base = [name for name in found if name.endswith(OF_BASE)]
+    kept = [name for name in found if not name.endswith(OF_BASE)]
+    if of_base:
+        at = next(k for k, name in enumerate(kept) if about(name).unit == "share" and about(name).higher_is_better)
+        kept.insert(at + 1, of_base[0])
+    return kept
+
+
+def wanted(names: Sequence[str]) -> tuple[str | None, str | None]:
+    """Of some metrics the first that an erasure should lower, and the first that it should keep high."""
+    down = next((name for name in names if about(name).higher_is_better is False), None)
+    up = next((name for name in names if about(name).higher_is_better), None)
+    return down, up
 
 
 def summarise(rows: Sequence[Row], by: Sequence[str]) -> list[dict[str, Any]]:
@@ -55,7 +90,7 @@ def summarise(rows: Sequence[Row], by: Sequence[str]) -> list[dict[str, Any]]:
         line: dict[str, Any] = dict(zip(by, key, strict=True))
         line |= {"runs": len(done), "failed": len(members) - len(done)}
         line |= {"targets": list(dict.fromkeys(r["target"] for r in done)), "seeds": len({r["seed"] for r in done})}
-        line |= {name: _over_seeds(done, name) for name in (*SHARES, *OTHERS)}
+        line |= {name: _over_seeds(done, name) for name in columns(rows)}
         lines.append(line)
     return lines
 
@@ -73,12 +108,22 @@ def _over_seeds(rows: Sequence[Row], metric: str) -> dict[str, Any] | None:
     means = by_seed(rows, metric)
     if not means:
         return None
-    low, high = (0.0, 1.0) if metric in SHARES else (0.0 if metric != "kid" else -float("inf"), float("inf"))
+    low, high = _bounds(metric)
     estimate = over_runs(means, low=low, high=high)
     # One seed says nothing about the spread, and JSON knows no infinity.
     ends = (None, None) if estimate.n == 1 else (estimate.low, estimate.high)
     known = {"value": estimate.value, "low": ends[0], "high": ends[1]}
     return {**known, "n": estimate.n, "interval": estimate.interval}
+
+
+def _bounds(column: str) -> tuple[float, float]:
+    """What a value can be. KID is unbiased, hence below zero where the sets are alike."""
+    if column.endswith(OF_BASE):
+        return 0.0, float("inf")
+    unit = about(column).unit
+    if unit == "share":
+        return 0.0, 1.0
+    return (0.0 if unit in ("seconds", "count") else -float("inf")), float("inf")
 
 
 def average_neighbours(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -95,12 +140,13 @@ def average_neighbours(rows: Iterable[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def cell(estimate: Mapping[str, Any] | None, metric: str) -> str:
+def cell(estimate: Mapping[str, Any] | None, column: str) -> str:
     """A mean with half its interval: `3.1 ± 0.8`; shares in percent."""
     if estimate is None:
         return "—"
-    scale = 100.0 if metric in SHARES or metric.endswith("_of_base") else 1.0
-    digits = {"kid": 4, "draw_seconds": 3, "peak_memory_mb": 0}.get(metric, 1)
+    unit = about(column).unit
+    scale = 100.0 if unit == "share" else 1.0
+    digits = 3 if column == "draw_seconds" else _DIGITS.get(unit, 1)
     text = f"{scale * estimate['value']:.{digits}f}"
     if estimate["low"] is None:
         return text
@@ -108,23 +154,22 @@ def cell(estimate: Mapping[str, Any] | None, metric: str) -> str:
     return f"{text} ± {max(high - value, value - low):.{digits}f}"
 
 
-def markdown(lines: Sequence[Row], by: Sequence[str], metrics: Sequence[str] = tuple(HEADINGS)) -> str:
+def markdown(lines: Sequence[Row], by: Sequence[str], metrics: Sequence[str]) -> str:
     """The lines of `summarise` as a Markdown table. A count of failed runs follows the name."""
     names = {"recipe": "recipe", "target": "erased", "domain": "domain"}
-    header = [*(names[key] for key in by), *(HEADINGS[name] for name in metrics)]
+    header = [*(names[key] for key in by), *(heading(name) for name in metrics)]
     body = []
     for line in lines:
         head = [str(line[key]) for key in by]
         head[-1] += f" ({line['failed']} failed)" if line["failed"] else ""
-        body.append([*head, *(cell(line[name], name) for name in metrics)])
+        body.append([*head, *(cell(line.get(name), name) for name in metrics)])
     return markdown_table(header, body)
 
 
 def base_line(lines: Sequence[Row], by: Sequence[str]) -> dict[str, Any] | None:
-    """The base as a line of its own, from what its pictures showed in the same runs; None where nothing was."""
-    measured = next((line for line in lines if line["base_target_accuracy"]), None)
-    if measured is None:
-        return None
-    empty: dict[str, Any] = dict.fromkeys([*SHARES, *OTHERS])
-    own = {name: measured[f"base_{name}"] for name in ("target_accuracy", "retain_accuracy", "cross_accuracy")}
-    return {**dict.fromkeys(by, ""), by[0]: "base", "failed": 0, **empty, **own}
+    """The base as a line of its own, from what its images showed in the same runs; None where nothing was."""
+    for line in lines:
+        own = {name.removeprefix("base_"): value for name, value in line.items() if name.startswith("base_") and value}
+        if own:
+            return {**dict.fromkeys(by, ""), by[0]: "base", "failed": 0, **own}
+    return None

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from conceptlib.cli.main import main
 from conceptlib.erasers.checkpoint import code_lock, load
 from conceptlib.models.parts import parameters
+from conceptlib.scores import read
 from conceptlib.specs import SpecError, load_spec
 from conceptlib.specs.registry import registries
 from conceptlib.store import Store
@@ -137,3 +138,15 @@ def test_the_format_wrote_the_boxes(store: Store) -> None:
     lines = (store.root.parent / "boxes" / "train.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "image,label,left,top,right,bottom" and len(lines) > 5
     assert any(",stripes," in line for line in lines)
+
+
+def test_the_suite_measured_with_all_three(store: Store) -> None:
+    first, second = store.list(kind="evaluation", name="tiny/moods")
+    places = {"metrics": "contrast", "judges": "warm", "prompts": "moods"}
+    for kind, name in places.items():
+        assert first.lock["versions"][kind][name] == {"plugin": sha256(store, f"{kind}/{name}")}
+    told = {row["metric"]: row for row in read(first.path)}
+    assert told["contrast"]["value"] > 0 and told["target_accuracy"]["n"] == 4
+    assert first.info["metrics"]["contrast"] == {"unit": "score", "higher_is_better": True, "interval": "normal95"}
+    assert [row["metric"] for row in read(second.path)] == ["target_accuracy"]
+    assert second.lock["measured_with"]["margin"] == 8 and second.info["n"] == 5

@@ -6,11 +6,17 @@ from typing import Any
 
 import pytest
 
-from conceptlib.sweeps.table import OTHERS, SHARES, average_neighbours, base_line, cell, markdown, summarise
+from conceptlib.sweeps.table import average_neighbours, base_line, cell, heading, markdown, shown, summarise, wanted
+
+COLUMNS = (
+    *("target_accuracy", "retain_accuracy", "cross_accuracy", "kid"),
+    *("base_target_accuracy", "base_retain_accuracy", "retain_of_base", "cross_of_base"),
+    *("erase_seconds", "peak_memory_mb", "draw_seconds"),
+)
 
 
 def row(recipe: str, target: str, seed: int, accuracy: float | None, **more: Any) -> dict[str, Any]:
-    empty = dict.fromkeys([*SHARES, *OTHERS])
+    empty = dict.fromkeys(COLUMNS)
     known = {"recipe": recipe, "target": target, "seed": seed, "error": None, "target_accuracy": accuracy}
     return {**empty, **known, **more}
 
@@ -49,7 +55,7 @@ def test_the_base_is_a_line_from_the_same_pictures() -> None:
     lines = summarise([row("a", "x", 0, 0.0, base_target_accuracy=0.9, base_retain_accuracy=1.0)], ["recipe"])
     base = base_line(lines, ["recipe"])
     assert base is not None and base["recipe"] == "base" and base["target_accuracy"]["value"] == 0.9
-    assert base["kid"] is None and base["cross_accuracy"] is None
+    assert "kid" not in base and "cross_accuracy" not in base
 
 
 @pytest.mark.parametrize(
@@ -73,3 +79,14 @@ def test_neighbours_are_averaged_over_seeds() -> None:
     ]
     moon, plain = average_neighbours(rows)
     assert (moon["accuracy"], moon["distance"], plain["distance"]) == (0.75, 0.5, None)
+
+
+def test_columns_are_titled_by_what_their_metrics_mean() -> None:
+    rows = [row("a", "x", 0, 0.5)]
+    assert [heading(name) for name in shown(rows)] == [
+        "target accuracy, % ↓", "retain, in-domain, % ↑", "of the base's, % ↑", "retain, cross-domain, % ↑", "KID ↓",
+        "erasing, s ↓", "peak memory, MiB ↓", "drawing an image, s ↓",
+    ]  # fmt: skip
+    assert heading("target_clip_score") == "target clip score ↓" and heading("nobodys") == "nobodys"
+    assert wanted(["kid", "concept_rate", "caption_accuracy"]) == ("kid", "caption_accuracy")
+    assert wanted(["nobodys"]) == (None, None)
