@@ -31,10 +31,10 @@ SIDES = ("reference", "ours")
 
 def resolved(args: argparse.Namespace, method: str) -> tuple[Any, list[str]]:
     """The recipe, and the overrides under which its steps x batch are the number of evaluations."""
-    from conceptlib.evaluators.prompts.words import domain_of
+    from conceptlib.evaluators.prompts.words import column_of
     from conceptlib.specs import load_spec
 
-    name = f"{method}/{args.recipe or domain_of(args.target)}"
+    name = f"{method}/{args.recipe or column_of(args.target)[1]}"
     own = [f"targets=[{json.dumps(args.target)}]", f"seed={args.seed}", *args.ours]
     recipe = load_spec("recipe", name, own)
     evaluations = args.evaluations or recipe.params.steps * recipe.params.batch_size

@@ -116,7 +116,7 @@ class Prompts:
         columns: label columns of the rows. stated: those that every caption says in words.
         target: what was erased, as the captions name it; "" where they name nothing. values: the target, then its
             neighbours. domain: the label column that target and neighbours are words of, "" for none.
-        judge: the judge that reads these labels, "" for none. features: the network that images of this kind are
+        world: the world whose words the labels are, "" for none. features: the network that images of this kind are
             compared by, "" for none.
         lock: what decides the scores beside the suite (JSON). info: what else should be known.
         reference: gives up to n clean images; None where there are none.
@@ -131,7 +131,7 @@ class Prompts:
     target: str = ""
     values: tuple[str, ...] = ()
     domain: str = ""
-    judge: str = ""
+    world: str = ""
     features: str = ""
     lock: Mapping[str, Any] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Networks that images are compared by: each is named, and pinned by the hash of its weights.
 
-A judge that has `features(images)` lends them under its own name: `tiny`, the classifier of the embedded world, right
-for the world's images and for nothing else. Any other name is a vision model for `transformers.AutoModel`: a Hub id
+A world's judge lends its features under the world's name: `tiny`, the classifier of the embedded world, right for the
+world's images and for nothing else. Any other name is a vision model for `transformers.AutoModel`: a Hub id
 (`facebook/dinov2-small`, `org/name@revision`) or a folder; its features are the pooled output.
 """
 
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +18,7 @@ from PIL import Image
 
 from conceptlib import hubfiles
 from conceptlib.errors import ConceptlibError
-from conceptlib.specs.registry import JUDGES
+from conceptlib.worlds import Judge, worlds
 from conceptlib.huberrors import HubError
 
 BATCH = 64
@@ -63,28 +62,27 @@ def load_extractor(name: str, device: str | None = None) -> Extractor:
     """The feature network of that name.
 
     Args:
-        name: a judge that lends features (`tiny`), a Hub id with an optional `@revision`, or a folder.
+        name: a world whose judge lends its features (`tiny`), a Hub id with an optional `@revision`, or a folder.
         device: for networks of `transformers`; the CPU if None.
 
     Raises:
         ConceptlibError: no such network here or on the Hub, or it is no vision model.
     """
     if (judge := _lender(name)) is not None:
-        return Extractor(name, judge.weights_sha256(), judge.features)
+        return Extractor(name, judge.sha256, judge.features)
     return _pretrained(name, device or "cpu")
 
 
 def network_lock(name: str) -> dict[str, str]:
     """`load_extractor(name).lock()`, without loading what is known by its hash alone."""
     if (judge := _lender(name)) is not None:
-        return {"features": name, "features_sha256": judge.weights_sha256()}
+        return {"features": name, "features_sha256": judge.sha256}
     return load_extractor(name).lock()
 
 
-def _lender(name: str) -> ModuleType | None:
-    """The judge of that name, if it has features to lend."""
-    module = JUDGES.get(name) if name in JUDGES else None
-    return module if module is not None and hasattr(module, "features") else None
+def _lender(name: str) -> Judge | None:
+    """The judge of the world of that name, if there is one."""
+    return next((one.judge() for one in worlds() if one.name == name), None)
 
 
 def _pretrained(name: str, device: str) -> Extractor:

@@ -39,7 +39,7 @@ _BEFORE: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
             *("features", "kid_subsets", "kid_subset_size", "examples"),
         ),
         {
-            "judges": {"detector": {}, "tiny": {}},
+            "judges": {"detector": {}, "world": {}},
             "metrics": {"concept_rate": {}, "caption_accuracy": {}, "kid": {"against": "clean", "rows": "all"}},
             "prompts": {},
             "sampler": {},
@@ -52,7 +52,7 @@ _BEFORE: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
             *("kid_subset_size", "examples", "clip", "anchor", "neighbours", "templates"),
         ),
         {
-            "judges": {"clip": {}, "tiny": {}},
+            "judges": {"clip": {}, "world": {}},
             "metrics": {
                 "target_accuracy": {},
                 "retain_accuracy": {},

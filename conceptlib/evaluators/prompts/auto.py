@@ -24,8 +24,11 @@ class Params(BaseParams):
 
 def prompts(params: Params, job: Job) -> Prompts:
     """The captions of the source that fits the model's dataset."""
-    modules = [module for _, module in PROMPTS.modules()]
     dataset = job.lineage.get("dataset")
-    module = next((one for one in modules if hasattr(one, "owns") and one.owns(dataset)), PROMPTS.get("dataset"))
-    found: Prompts = module.prompts(module.Params(n=params.n), job)
+    module, settings = PROMPTS.get("dataset"), {}
+    for _, one in PROMPTS.modules():
+        if hasattr(one, "owns") and (owned := one.owns(dataset)) is not None:
+            module, settings = one, owned
+            break
+    found: Prompts = module.prompts(module.Params(n=params.n, **settings), job)
     return found

@@ -39,24 +39,25 @@ def prompts(params: Params, job: Job) -> Prompts:
 
     dataset, annotations = job.lineage.get("dataset"), job.lineage.get("annotations")
     captions, split = captions_of(dataset, params.n)
-    of_world = world.owns(dataset)
+    of_world = world.world_of(dataset) if dataset is not None else None
     rows: list[dict[str, Any]] = [
         {
             "image_id": f"{split}-{i:06d}",
             "caption": captions[i % len(captions)],
             "seed": row_seed(job.spec.seed, i),
-            **(world.labels_of(captions[i % len(captions)]) if of_world else {}),
+            **(world.labels_of(of_world, captions[i % len(captions)]) if of_world else {}),
         }
         for i in range(params.n)
     ]
 
     def reference(n: int) -> Iterator[Image.Image]:
-        if of_world or dataset is None:
-            return world.clean(job.spec.seed, start=params.n, n=n)
+        if of_world:
+            return world.clean(of_world, job.spec.seed, start=params.n, n=n)
+        assert dataset is not None  # it has lent its captions
         return clean_images(dataset, annotations, n)
 
     told = {"captions": "dataset"}
-    more = {"columns": world.known()["columns"]} if of_world else {}
+    more: dict[str, Any] = {"columns": tuple(of_world.labels)} if of_world else {}
     return Prompts("dataset", rows, lock=told, info=told, reference=reference, **more)
 
 

@@ -1,15 +1,15 @@
-"""Probes of a word of the embedded world: captions that name it, and captions that name its neighbours, the other words
-of its column.
+"""Probes of a word of a world: captions that name it, and captions that name its neighbours, the other words of its
+column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from conceptlib import worlds
 from conceptlib.errors import ConceptlibError, did_you_mean
 from conceptlib.evaluators.base import Prompts
 from conceptlib.evaluators.prompts import world as held_out
@@ -19,7 +19,7 @@ from conceptlib.store.seeds import row_seed
 
 if TYPE_CHECKING:
     from conceptlib.evaluators.job import Job
-    from conceptlib.worlds.tiny import world
+    from conceptlib.worlds import World
 
 SPACING = 100_000
 """Scenes from the first of one value to the first of the next, so that few images of each still show many scenes."""
@@ -42,30 +42,28 @@ def prompts(params: Params, job: Job) -> Prompts:
     return world_probe(target, without=job.targets, **sizes)
 
 
-def domain_of(target: str) -> str:
-    """The column of the world that a target is a word of; a phrase around it ("a red star") names no single one.
+def column_of(target: str) -> tuple[World, str]:
+    """The world and the label column that a target is a word of; a phrase around it ("a red star") names no single one.
 
     Raises:
-        ConceptlibError: it is none of the world's words.
+        ConceptlibError: it is no world's word.
     """
-    from conceptlib.worlds.tiny import world
-
-    found = [name for name, words in world.ATTRIBUTES.items() if target in words]
-    if not found:
-        words = [word for words in world.ATTRIBUTES.values() for word in words]
+    found = worlds.of_word(target)
+    if found is None:
+        words = [word for one in worlds.worlds() for column in one.labels.values() for word in column]
         raise ConceptlibError(
             f"{target!r} is no word of the embedded world",
             where="target",
             hint=f"{did_you_mean(target, words)} For pictures of anything else name a CLIP that can read them "
             "(clip=laion/CLIP-ViT-B-32-laion2B-s34B-b79K), an anchor and neighbours",
         )
-    return found[0]
+    return found
 
 
 def world_probe(target: str, *, n: int, each: int, seed: int, without: Sequence[str] = ()) -> Prompts:
-    """The probe of a word of the world.
+    """The probe of a word of a world.
 
-    A value's rows are held-out scenes of the world `seed`, with the value in the place of the scene's own word, and do
+    A value's rows are held-out rows of the world `seed`, with the value in the place of the scene's own word, and do
     not depend on what was erased: a smaller probe holds the first rows of a larger one, and the images of a value as a
     neighbour are among those of it as a target.
 
@@ -78,26 +76,16 @@ def world_probe(target: str, *, n: int, each: int, seed: int, without: Sequence[
     Raises:
         ConceptlibError: no such word.
     """
-    from conceptlib.worlds.tiny import world
-
-    domain = domain_of(target)
-    values = (target, *(word for word in world.ATTRIBUTES[domain] if word not in (target, *without)))
+    world, column = column_of(target)
+    words = world.labels[column]
+    values = (target, *(word for word in words if word not in (target, *without)))
     rows = [
-        {"value": value, "caption": caption, "seed": row_seed(seed, index, f"probe/{value}"), **world.labels(scene)}
+        {"value": value, "caption": row.caption, "seed": row_seed(seed, index, f"probe/{value}"), **row.labels}
         for value in values
-        for index, (scene, caption) in enumerate(_scenes(domain, value, n if value == target else each, seed))
+        for index in range(n if value == target else each)
+        for row in [world.placed(seed, SPACING * words.index(value) + index, column, value)]
     ]
     told = {"target": target, "neighbours": list(values[1:])}
-    info = {"target": target, "domain": domain}
-    return Prompts("words", rows, target=target, values=values, domain=domain, lock=told, info=info, **held_out.known())
-
-
-def _scenes(domain: str, value: str, count: int, seed: int) -> Iterator[tuple[world.Scene, str]]:
-    from conceptlib.worlds.tiny import world
-
-    start = SPACING * world.ATTRIBUTES[domain].index(value)
-    for index in range(start, start + count):
-        rng = world.row_rng(seed, index, "held-out")
-        word: dict[str, Any] = {domain: value}
-        scene = replace(world.sample_scene(rng), **word)
-        yield scene, world.caption(scene, rng)
+    info = {"target": target, "domain": column}
+    known = held_out.known(world)
+    return Prompts("words", rows, target=target, values=values, domain=column, lock=told, info=info, **known)
