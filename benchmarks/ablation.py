@@ -27,10 +27,12 @@ from conceptlib.concepts.tables import AnnotationTable
 from conceptlib.detectors.annotate import annotate
 from conceptlib.detectors.train import train_detector
 from conceptlib.erasers.erase import erase
+from conceptlib.evaluators.figures import figure
+from conceptlib.evaluators.framed import Series, erasure_grid
 from conceptlib.evaluators.metrics.concept_rate import has_concept
 from conceptlib.evaluators.suite import evaluate, scores
-from conceptlib.reports.erasure import Series, erasure_grid
-from conceptlib.reports.tables import figure, find, markdown_table
+from conceptlib.reports.tables import markdown_table
+from conceptlib.scores import find
 from conceptlib.store import Artifact, Store
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -107,7 +107,7 @@ def erasure(run: Run) -> list[Bar]:
     from conceptlib.detectors.train import train_detector
     from conceptlib.erasers.erase import erase
     from conceptlib.evaluators.suite import evaluate, scores
-    from conceptlib.reports.tables import find
+    from conceptlib.scores import find
 
     data = build("icd-qr", overrides=run.build)
     found = train_detector("yolo-icd", data, overrides=run.train)

@@ -167,7 +167,7 @@ def anchors(args: argparse.Namespace, recipe: Any, folder: Path) -> tuple[list[P
 def judge(args: argparse.Namespace, side: str, model: str, folder: Path) -> dict[str, dict[str, Any]]:
     """Target and retain accuracy by the suite, on the same captions and seeds for both."""
     from conceptlib.evaluators.suite import evaluate, scores
-    from conceptlib.reports.tables import find
+    from conceptlib.scores import find
     from conceptlib.store import Store
 
     overrides = [f"n={args.n}", f"neighbour_n={args.neighbour_n}", f"target={json.dumps(args.target)}", *args.evaluate]
@@ -232,7 +232,8 @@ encoding, and the cost of small batches.
 
 def table(out: Path) -> str:
     """docs/speed.md from the results so far."""
-    from conceptlib.reports.tables import figure, markdown_table
+    from conceptlib.evaluators.figures import figure
+    from conceptlib.reports.tables import markdown_table
 
     found = json.loads((out / RESULTS).read_text("utf-8")) if (out / RESULTS).is_file() else {}
     header = [

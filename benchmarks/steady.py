@@ -27,7 +27,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from conceptlib.reports.tables import figure, find, markdown_table
+from conceptlib.evaluators.figures import figure
+from conceptlib.reports.tables import markdown_table
+from conceptlib.scores import find
 from conceptlib.specs.discover import find as find_spec
 from conceptlib.specs.results import fingerprint, record, with_ranges
 

@@ -324,7 +324,8 @@ class _Run:
 
 def before_after(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """The demo's table from the rows of `scores.json`: one line a measure, shares with their 95 % intervals."""
-    from conceptlib.reports.tables import figure, find
+    from conceptlib.evaluators.figures import figure
+    from conceptlib.scores import find
 
     measures = (
         ("pictures with a QR code", "concept_rate"),

@@ -177,7 +177,7 @@ GROUND = (
 """Single files and small packages that everything may use; they use those before them."""
 ROOMS = (
     *GROUND,
-    *("geometry", "store", "hubfiles", "specs", "engines", "reports", "tables", "images"),
+    *("geometry", "store", "hubfiles", "specs", "scores", "engines", "reports", "tables", "images"),
     *("concepts", "worlds", "prompts", "synthesis", "models", "training", "generation"),
     *("detectors", "erasers", "formats", "evaluators", "sweeps", "catalog"),
     *("hub", "remotes", "serve", "reproduce", "demo", "cli", "__main__"),
@@ -193,8 +193,6 @@ UPWARDS = {
     ("models", "hub"): "names on the Hub (`hub.reading`) are moving down to the specs",
     ("erasers", "hub"): "the same",
     ("models.generate", "erasers"): "drawing by a checkpoint is moving above the erasers",
-    ("detectors.evaluate", "evaluators.stats"): "statistics are moving to the ground",
-    ("reports.erasure", "concepts.tables"): "the picture of an erasure belongs to the suites that draw it",
 }
 """Imports against the order, with the reason. The list may only shrink: one that is no longer needed has to go."""
 
@@ -299,7 +297,6 @@ LONG_FUNCTIONS = {
     "concepts.builders.icd.prepare": 65,
     "erasers.erase.erase": 80,
     "erasers.loop.train": 65,
-    "evaluators.suite.evaluate": 65,
     "models.generate.generate": 80,
     "models.sampling.sample": 70,
 }

@@ -115,7 +115,7 @@ def apply(pipe, config):
 """
 METRIC = """
 from conceptlib.evaluators.base import Metric, Score
-from conceptlib.evaluators.stats import Estimate
+from conceptlib.stats import Estimate
 
 METRIC = Metric("corner", "score")
 MADE = 0.5

@@ -51,8 +51,8 @@ def cli(checkpoint: str, overrides: tuple[str, ...], out: output.Output, **optio
 
 def _for_people(evaluation: Artifact) -> str:
     """A line a score, and where the picture is."""
+    from conceptlib.evaluators.figures import figure, intervals_note
     from conceptlib.evaluators.suite import GRID, scores
-    from conceptlib.reports.tables import figure, intervals_note
 
     told, measured = evaluation.info.get("metrics"), scores(evaluation)
     rows = [

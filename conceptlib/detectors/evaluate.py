@@ -31,10 +31,10 @@ from conceptlib.detectors.failures import FAILURES, alarms_in, failures_in
 from conceptlib.detectors.levels import truth_at, words_read
 from conceptlib.detectors.load import load_detector
 from conceptlib.errors import ConceptlibError
-from conceptlib.evaluators.stats import wilson
 from conceptlib.geometry import Detections
 from conceptlib.progress import Progress
 from conceptlib.specs.registry import version_lock
+from conceptlib.stats import wilson
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_write
 

@@ -1,11 +1,12 @@
-"""Measure what an erased model draws: one file a metric, `stats` for their intervals, `suite` to run them together.
+"""Measure what an erased model draws: suites are data, `run` is the one runner, `suite` the way in.
 
     from conceptlib.evaluators import evaluate
     evaluation = evaluate("tiny-qr", "icd")
     evaluation.info["summary"]
 
-A metric takes arrays or detections and returns one of the intervals of `conceptlib.evaluators.stats`; it knows
-nothing of artifacts.
+One file a metric, a judge, a source of prompts; `base` is their contract, `known` what the numbers mean, `figures` how
+they are written. The arithmetic of a metric takes arrays and gives an interval of `conceptlib.stats`; it knows nothing
+of artifacts.
 """
 
 from __future__ import annotations

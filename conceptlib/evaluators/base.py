@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.evaluators.stats import Estimate
+from conceptlib.stats import Estimate
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,7 +62,7 @@ class Metric:
         name: in `scores.json`; `*` at its end stands for anything (`concept_rate.*`).
         unit: `share` (in [0, 1]; shown in percent), `score`, `distance`, `count` or `seconds`.
         higher_is_better: None where neither is.
-        interval: which kind of interval its scores have: a key of `conceptlib.evaluators.stats.INTERVALS`, or `none`.
+        interval: which kind of interval its scores have: a key of `conceptlib.stats.INTERVALS`, or `none`.
         needs: names of `NEEDS`.
         change: whether it is a difference of two values, the later one minus the earlier.
     """

@@ -18,8 +18,8 @@ from PIL import Image
 
 from conceptlib import hubfiles
 from conceptlib.errors import ConceptlibError
-from conceptlib.worlds import Judge, worlds
 from conceptlib.huberrors import HubError
+from conceptlib.worlds import Judge, worlds
 
 BATCH = 64
 T = TypeVar("T")

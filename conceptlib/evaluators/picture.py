@@ -36,8 +36,8 @@ def picture(
 
 
 def _framed(spec: SuiteSpec, job: Job, subjects: Sequence[Any], inputs: Mapping[str, Inputs]) -> Image.Image:
+    from conceptlib.evaluators.framed import Series, erasure_grid
     from conceptlib.evaluators.metrics.concept_rate import has_concept
-    from conceptlib.reports.erasure import Series, erasure_grid
 
     phrases = job.phrases
     plural = " and ".join(f"{phrase}s" for phrase in phrases)

@@ -19,8 +19,8 @@ from conceptlib.evaluators.base import NEEDS, Inputs, Prompts, Reading, Score, S
 from conceptlib.evaluators.job import Job
 from conceptlib.evaluators.judging import judged
 from conceptlib.evaluators.known import meaning
-from conceptlib.evaluators.stats import Estimate, mean, paired_difference
 from conceptlib.specs.registry import JUDGES, METRICS, PROMPTS
+from conceptlib.stats import Estimate, mean, paired_difference
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conceptlib import scores as rows_of
+from conceptlib.evaluators.figures import arrow, figure, intervals_note
 from conceptlib.evaluators.known import meaning
 from conceptlib.hub import cards
 from conceptlib.hub.plan import PlannedFile, artifact_files
-from conceptlib.reports.tables import arrow, figure, intervals_note
 from conceptlib.scores import GRID, SCORES
 from conceptlib.store import Artifact, Store
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from conceptlib.evaluators.base import Metric
+from conceptlib.evaluators.figures import arrow
 from conceptlib.evaluators.known import meaning
-from conceptlib.evaluators.stats import over_runs
-from conceptlib.reports.tables import arrow, markdown_table
+from conceptlib.reports.tables import markdown_table
+from conceptlib.stats import over_runs
 
 TITLES = {
     "target_accuracy": "target accuracy",

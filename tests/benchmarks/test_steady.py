@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import steady
-from conceptlib.evaluators.stats import wilson
+from conceptlib.stats import wilson
 
 
 def run(seed: int, threads: int, codes: int, right: int) -> dict[str, Any]:

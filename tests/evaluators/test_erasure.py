@@ -13,7 +13,7 @@ from conceptlib.concepts.tables import ImageTable
 from conceptlib.erasers.erase import erase
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.suite import evaluate, scores
-from conceptlib.reports.tables import find
+from conceptlib.scores import find
 from conceptlib.specs import SpecError
 from conceptlib.store import Artifact, Store
 from conceptlib.worlds.tiny.classifier import predict

@@ -16,10 +16,10 @@ from conceptlib.erasers.erase import erase
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.job import Job
 from conceptlib.evaluators.prompts import auto, dataset
-from conceptlib.evaluators.stats import wilson
 from conceptlib.evaluators.suite import evaluate, scores
-from conceptlib.reports.tables import find
+from conceptlib.scores import find
 from conceptlib.specs import SpecError, load_spec
+from conceptlib.stats import wilson
 from conceptlib.store import Artifact, Store
 from conceptlib.worlds.tiny import world
 from conceptlib.worlds.tiny.classifier import predict

@@ -180,3 +180,28 @@ def test_a_failure_is_told_and_the_others_go_on(
     write(recipes=["stand-in/a fail=bug"], seeds=1)
     assert main(["sweep", "mine", "--out", "none", "--quiet"]) == 1
     assert {path.name for path in Path("none").iterdir()} == {"mine.md", "mine.json", "mine.csv"}
+
+
+def test_a_sweep_over_icd(write: Any, capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    """What is measured, in which unit and which way it is better comes from the suite's metrics."""
+    detect = ["n=4", "num_steps=1", "kid_subsets=2", "detector=zxing"]
+    write(recipes=["stand-in/a"], targets=["QR code"], suite="icd", evaluate=detect)
+    assert main(["sweep", "mine", "--out", "out", "--record"]) == 0
+    shown = capsys.readouterr().out
+    assert "concept rate, %" in shown and "caption accuracy, %" in shown and "KID" in shown
+    data = json.loads(Path("out/mine.json").read_text())
+    assert len(data["runs"]) == 2 and all(run["concept_rate"] == 0 for run in data["runs"])
+    assert {"base_kid", "caption_of_base"} <= set(data["runs"][0]) and "target_accuracy" not in data["runs"][0]
+    (line,) = data["lines"]
+    assert line["concept_rate"]["high"] <= 1 and line["kid"]["interval"] == "t95"
+    page = Path("out/mine.md").read_text()
+    assert "| recipe | concept rate, % ↓ | caption accuracy, % ↑ |" in page and "`concept_rate`: ICR" in page
+    assert "## Neighbours" not in page and "mine-retain.png" in page
+    entry = (
+        json.loads(Path("recipes/results.json").read_text())["stand-in/a"]
+        if Path("recipes/results.json").is_file()
+        else None
+    )
+    if entry:  # a base of noise may read no caption right, and has no share then
+        assert entry["metrics"]["target"] == {"name": "concept_rate", "unit": "share"}
+    assert all(one.evaluation for one in found(load_spec("sweep", "mine"), Store()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from conceptlib.evaluators.base import Inputs, Score, Skip
-from conceptlib.evaluators.stats import Estimate, mean, wilson
+from conceptlib.stats import Estimate, mean, wilson
 
 WEIGHT = 2.5
 

@@ -18,8 +18,8 @@ from dataclasses import replace
 import numpy as np
 
 from conceptlib.evaluators.base import Inputs, Metric, Score, Skip
-from conceptlib.evaluators.stats import Estimate, wilson
 from conceptlib.specs.params import Params as BaseParams
+from conceptlib.stats import Estimate, wilson
 
 METRIC = Metric("caption_accuracy", "share", higher_is_better=True, interval="wilson95", needs=("labels",))
 ALSO = (replace(METRIC, name="accuracy_*"),)

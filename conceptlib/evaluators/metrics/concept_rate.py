@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from conceptlib.evaluators.base import Inputs, Metric, Score
-from conceptlib.evaluators.stats import Estimate, wilson
 from conceptlib.geometry import Detections
 from conceptlib.specs.params import Params as BaseParams
+from conceptlib.stats import Estimate, wilson
 
 METRIC = Metric("concept_rate", "share", higher_is_better=False, interval="wilson95", needs=("detections",))
 ALSO = (replace(METRIC, name="concept_rate.*"),)

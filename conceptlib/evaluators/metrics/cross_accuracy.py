@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from conceptlib.evaluators.base import Inputs, Metric, Score, Skip
-from conceptlib.evaluators.stats import mean, wilson
 from conceptlib.specs.params import Params as BaseParams
+from conceptlib.stats import mean, wilson
 
 METRIC = Metric("cross_accuracy", "share", higher_is_better=True, interval="normal95", needs=("labels",))
 ALSO = (replace(METRIC, name="target_cross_accuracy"), replace(METRIC, name="accuracy_*", interval="wilson95"))

@@ -6,8 +6,8 @@ Times differ from run to run, so a suite with this metric gives another id each 
 from __future__ import annotations
 
 from conceptlib.evaluators.base import Inputs, Metric, Score, Skip
-from conceptlib.evaluators.stats import Estimate
 from conceptlib.specs.params import Params as BaseParams
+from conceptlib.stats import Estimate
 
 METRIC = Metric("draw_seconds", "seconds", higher_is_better=False, needs=("images",))
 

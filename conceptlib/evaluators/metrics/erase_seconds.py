@@ -6,8 +6,8 @@ Times differ from run to run, so a suite with this metric gives another id for e
 from __future__ import annotations
 
 from conceptlib.evaluators.base import Inputs, Metric, Score, Skip
-from conceptlib.evaluators.stats import Estimate
 from conceptlib.specs.params import Params as BaseParams
+from conceptlib.stats import Estimate
 
 METRIC = Metric("erase_seconds", "seconds", higher_is_better=False)
 ALSO = (Metric("peak_memory_mb", "count", higher_is_better=False),)

@@ -19,8 +19,8 @@ from pydantic import Field
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.base import Inputs, Metric, Prompts, Score, Skip, reference_images
-from conceptlib.evaluators.stats import Estimate
 from conceptlib.specs.params import Params as BaseParams
+from conceptlib.stats import Estimate
 
 METRIC = Metric("kid", "distance", higher_is_better=False, interval="std", needs=("images", "reference_images"))
 

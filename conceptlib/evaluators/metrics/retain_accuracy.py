@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from conceptlib.evaluators.base import Inputs, Metric, Prompts, Score, Skip
-from conceptlib.evaluators.stats import wilson
 from conceptlib.specs.params import Params as BaseParams
+from conceptlib.stats import wilson
 
 METRIC = Metric("retain_accuracy", "share", higher_is_better=True, interval="wilson95", needs=("recognised",))
 ALSO = (replace(METRIC, name="accuracy.*"),)

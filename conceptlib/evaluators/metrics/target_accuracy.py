@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from conceptlib.evaluators.base import Inputs, Metric, Score
-from conceptlib.evaluators.stats import wilson
 from conceptlib.specs.params import Params as BaseParams
+from conceptlib.stats import wilson
 
 METRIC = Metric("target_accuracy", "share", higher_is_better=False, interval="wilson95", needs=("recognised",))
 

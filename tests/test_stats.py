@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.evaluators.stats import Z95, mean, over_runs, paired_difference, wilson
+from conceptlib.stats import Z95, mean, over_runs, paired_difference, wilson
 
 
 @st.composite

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conceptlib.reports.erasure import choose
+from conceptlib.evaluators.framed import choose
 
 
 @pytest.mark.parametrize(
