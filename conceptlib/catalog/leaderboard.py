@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from conceptlib.catalog.queries import Table, run
@@ -43,6 +44,11 @@ _SQL = """
     ORDER BY {order} rank"""
 
 
+_TOLD = """
+    SELECT DISTINCT json_extract_string(info, '$.metrics') AS metrics
+    FROM artifacts WHERE kind = 'evaluation' AND json_type(info, '$.metrics') = 'OBJECT'"""
+
+
 def leaderboard(
     metric: str = "concept_rate",
     *,
@@ -80,7 +86,7 @@ def leaderboard(
         ConceptlibError: no evaluation has such a metric, concept or suite, with those there are; the catalog is locked.
     """
     if descending is None:
-        descending = bool(larger_is_better(metric))
+        descending = bool(better(metric, store=store, progress=progress))
     sql = _SQL.format(
         of="true" if mixed else "s.setting",
         value=f"s.value {'DESC' if descending else 'ASC'} NULLS LAST",
@@ -93,6 +99,22 @@ def leaderboard(
     numbers: dict[str, int] = {}
     rows = tuple((numbers.setdefault(row[0], len(numbers) + 1), *row[1:]) for row in table.rows)
     return Table(table.columns, rows)
+
+
+def better(metric: str, *, store: Store | None = None, progress: Progress | None = None) -> bool | None:
+    """Whether more of a metric is better: as it says itself, else, for a plug-in's that is not here, as the evaluations
+    say that it measured; None where nobody says, or they differ.
+    """
+    known = larger_is_better(metric)
+    if known is not None:
+        return known
+    told = set()
+    for row in run(store, _TOLD, None, progress).dicts():
+        metrics = json.loads(row["metrics"])
+        own = metrics.get(metric.removesuffix("_change")) if isinstance(metrics, dict) else None
+        if isinstance(own, dict) and isinstance(own.get("higher_is_better"), bool):
+            told.add(own["higher_is_better"])
+    return told.pop() if len(told) == 1 else None
 
 
 def _nothing(store: Store | None, metric: str, concept: str | None, suite: str | None) -> ConceptlibError:

@@ -56,18 +56,24 @@ class Settings:
 
     def _setting(self, metric: str, says_detector: bool, concepts: list[str]) -> str:
         by_detector = says_detector or not self._suite or metric.startswith("concept_rate")
-        key = (by_detector, metric.startswith("kid"), json.dumps(concepts))
+        versions = dict(_mapping(self._lock.get("versions")))
+        own = _mapping(versions.pop("metrics", None))
+        versions |= {name: code for name, code in own.items() if metric.startswith(str(name).replace("-", "_"))}
+        key = (by_detector, metric.startswith("kid"), json.dumps([concepts, versions], default=str))
         if key not in self._named:
-            document = json.dumps(self._decides(*key[:2], concepts), sort_keys=True, default=str)
+            document = json.dumps(self._decides(*key[:2], concepts, versions), sort_keys=True, default=str)
             self._named[key] = hashlib.sha256(document.encode("utf-8", "replace")).hexdigest()[:8]
         return self._named[key]
 
-    def _decides(self, by_detector: bool, kid: bool, concepts: list[str]) -> dict[str, Any]:
+    def _decides(
+        self, by_detector: bool, kid: bool, concepts: list[str], versions: Mapping[str, Any]
+    ) -> dict[str, Any]:
         left_out = {*_SIZES, *(() if kid else _OF_KID)}
         params = {name: value for name, value in self._params.items() if name not in left_out | {"target"}}
         measured_with = {name: value for name, value in self._with.items() if name not in left_out}
         detector = self._with.get("detector") or self._lock.get("detector")
         return {
+            **({"versions": versions} if versions else {}),
             "suite": self._suite.get("suite") or self.suite,
             "code_version": self._lock.get("code_version"),
             "concepts": sorted(concepts),

@@ -178,7 +178,7 @@ def leaderboard(
     conceptlib catalog leaderboard caption_accuracy --concept qr-code
     """
     from conceptlib import catalog
-    from conceptlib.evaluators.known import larger_is_better
+    from conceptlib.catalog.leaderboard import better
 
     with out.progress() as progress:
         found = catalog.leaderboard(
@@ -194,7 +194,7 @@ def leaderboard(
         out.warn(f"this ranks scores of {groups} groups, which cannot be compared")
     elif groups > 1:
         out.note(f"{groups} groups, each ranked by itself: suite, concepts, drawing or detector differ between them")
-    if descending is None and larger_is_better(metric) is None:
+    if descending is None and better(metric) is None:
         out.note(f"which way {metric} is better is not known: the smallest comes first (--descending turns it)")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from conceptlib import catalog
+from conceptlib.catalog.leaderboard import better
 from conceptlib.cli.main import main
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.known import larger_is_better
@@ -32,6 +33,7 @@ def measure(make: Any) -> Any:
         detector: dict[str, Any] = DETECTOR,
         suite: str = "icd",
         code_version: int = 1,
+        told: Any = None,
         **params: Any,
     ) -> Artifact:
         common = {"low": 0.0, "high": 1.0, "n": n, "interval": "wilson95"}
@@ -47,7 +49,7 @@ def measure(make: Any) -> Any:
             f"{checkpoint.name}/{suite}",
             lock=lock | ({"code_version": code_version} if code_version > 1 else {}),
             parents={"checkpoint": checkpoint},
-            info={"suite": suite},
+            info={"suite": suite} | ({"metrics": told} if told else {}),
             files={"scores.json": json.dumps(rows).encode()},
         )
 
@@ -184,6 +186,18 @@ def test_every_metric_of_the_suites_has_a_direction() -> None:
     for suite in ("icd", "erasure"):
         for label in load_spec("suite", suite).metrics:
             assert larger_is_better(label) is not None
+
+
+def test_a_metric_that_is_not_here_goes_the_way_its_evaluations_say(
+    store: Store, two: list[Artifact], measure: Any
+) -> None:
+    for checkpoint, value, told in ((two[0], 0.1, True), (two[1], 0.3, True)):
+        measure(checkpoint, value, "warmth", told={"warmth": {"higher_is_better": told}})
+    assert [row[1:] for row in ranked(store, metric="warmth")] == [(1, "b", 0.3), (2, "a", 0.1)]
+    measure(two[0], 0.2, "warmth", seed=1, told={"warmth": {"higher_is_better": False}})
+    assert better("warmth", store=store) is None and better("$x", store=store) is None
+    measure(two[0], 0.2, seed=2, told=["odd"])
+    assert better("kid", store=store) is False
 
 
 def test_nothing_to_rank(store: Store, two: list[Artifact], measure: Any) -> None:
