@@ -336,7 +336,8 @@ class _Maker:
                 with suppress(NotFound):
                     return self.manifests.get(artifact_id, role, was).name
         adapter = was.lock["measured_with"]["detector"].get("adapter")
-        return str(adapter or was.lock["suite"]["params"].get("detector"))
+        said = was.lock["suite"].get("params") or was.lock["suite"].get("judges", {}).get("detector", {})
+        return str(adapter or said.get("detector"))
 
 
 def _base(lock: Mapping[str, Any]) -> str:

@@ -74,6 +74,8 @@ def evaluate(
     folder = find(checkpoint, store)  # a mistyped name is told before torch is imported
     record = _record(folder) if folder else None
     spec: SuiteSpec = load_spec("suite", suite or fitting_suite(record), list(overrides))
+    if detector is not None and not any(part.module == "detector" for part in spec.judges.values()):
+        raise UsageError(f"the suite {spec.name} asks no detector", where="detector", hint="--suite icd does")
     artifact = store.get(folder, kind="checkpoint") if folder and (folder / "manifest.json").is_file() else None
     source = artifact or str(checkpoint)
     base = "@".join(filter(None, (record.base["ref"], record.base["revision"]))) if record else str(checkpoint)

@@ -150,6 +150,6 @@ def test_a_suite_of_ones_own_needs_no_code(tmp_path: Path, capsys: pytest.Captur
     assert main(["evaluate", str(base), "--suite", "posters", "num_steps=1", "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
     assert "0.0 % [0.0, 65.8]" in shown and " s " in shown and "one standard deviation" not in shown
-    assert main(["recipes", "ls", "--json"]) == 0
+    assert main(["suites", "ls", "--json"]) == 0
     listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
     assert listed["posters"]["uses"] == "file" and listed["icd"]["uses"] == "auto"
