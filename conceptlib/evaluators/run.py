@@ -156,6 +156,7 @@ class Run:
             job.source if name.startswith("checkpoint") else job.base,
             self.prompts.rows,
             negative=negative,
+            labels=None if self.prompts.world else self.prompts.columns or None,
             num_steps=sampler.num_steps,
             guidance_scale=sampler.guidance_scale,
             batch_size=sampler.batch_size,
