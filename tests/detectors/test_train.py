@@ -33,9 +33,26 @@ def store(home: Path) -> Store:
     return Store(home)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of pictures, their truth, and a detector that was trained on them; `learned` copies it."""
+    store = Store(tmp_path_factory.mktemp("trained") / "home")
+    dataset(store, {"train": (30, 30), "test": (12,)})
+    train_detector("yolo-icd", "codes", store=store, device="cpu", overrides=FEW)
+    return store.root
+
+
 @pytest.fixture
 def codes(store: Store) -> tuple[Artifact, Artifact]:
     return dataset(store, {"train": (30, 30), "test": (12,)})
+
+
+@pytest.fixture
+def learned(trained: Path, home: Path) -> tuple[Artifact, Artifact]:
+    """The pictures and their truth in this test's store; what `trained` trained is found there."""
+    shutil.copytree(trained, home, dirs_exist_ok=True)
+    store = Store(home)
+    return store.get("codes", "dataset"), store.get("truth", "annotations")
 
 
 class Told(Detector):
@@ -61,7 +78,7 @@ def test_variants_of_a_picture_are_kept_from_training_together() -> None:
 
 
 def test_where_the_first_weights_lie_is_told_to_nobody(
-    store: Store, codes: tuple[Artifact, Artifact], tmp_path: Path
+    store: Store, learned: tuple[Artifact, Artifact], tmp_path: Path
 ) -> None:
     first = train_detector("yolo-icd", "codes", store=store, device="cpu", overrides=FEW)
     moved = tmp_path / "elsewhere" / "mine"
@@ -75,8 +92,8 @@ def test_where_the_first_weights_lie_is_told_to_nobody(
     assert train_detector("yolo-icd", "codes", store=store, overrides=[*FEW, f"start={again}"]) == begun
 
 
-def test_train_load_annotate_evaluate(store: Store, codes: tuple[Artifact, Artifact]) -> None:
-    pictures, truth = codes
+def test_train_load_annotate_evaluate(store: Store, learned: tuple[Artifact, Artifact]) -> None:
+    pictures, truth = learned
     made = train_detector("yolo-icd", "codes", store=store, device="cpu", overrides=FEW)
     assert made.kind == "detector" and made.parents == {"dataset": pictures.id, "annotations": truth.id}
     assert made.lock["spec"]["params"]["steps"] == 6 and made.lock["spec"]["seed"] == 0

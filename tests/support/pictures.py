@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,7 +16,13 @@ from conceptlib.worlds.tiny import world
 
 
 def picture(index: int, polluted: bool, size: int = 64) -> tuple[Image.Image, Detections]:
-    """Row `index` of the world, with a QR code or without."""
+    """Row `index` of the world, with a QR code or without. Drawn once a process; the picture is the caller's own."""
+    image, found = _drawn(index, polluted, size)
+    return image.copy(), found
+
+
+@functools.cache
+def _drawn(index: int, polluted: bool, size: int) -> tuple[Image.Image, Detections]:
     image = world.row(seed=1, index=index).image()
     image = image if size == world.SIZE else image.resize((size, size))  # much faster than drawing it so large
     if not polluted:
