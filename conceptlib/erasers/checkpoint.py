@@ -191,11 +191,17 @@ def open_folder(folder: Path, placement: Placement, base: str | Path | None = No
             where=str(folder),
             hint="leave base out",
         )
-    pipe = load_source(resolve_base(folder if adapter.WHOLE else base_of(record, base, folder)), placement)
+    # Sums of weights and changes are rounded once: to the placement's dtype.
+    fused = getattr(adapter, "FUSED", False) and placement.dtype != torch.float32
+    source = resolve_base(folder if adapter.WHOLE else base_of(record, base, folder))
+    pipe = load_source(source, placement, stored=("unet", "text_encoder") if fused else ())
     erased = dressed(pipe, placement)
     erased.checkpoint = record
     erased.negative_prompt_default = record.negative_prompt
     adapter.apply(folder, record, erased)
+    if fused:
+        for module in (erased.unet, erased.text_encoder):
+            module.to(placement.dtype)
     place(erased, placement)
     return erased
 

@@ -20,7 +20,7 @@ from conceptlib.erasers.files import system_errors
 from conceptlib.erasers.find import find
 from conceptlib.errors import ConceptlibError, NotFound, UsageError
 from conceptlib.models.devices import choose
-from conceptlib.models.loading import load_source, quiet, resolve_base
+from conceptlib.models.loading import load_source, resolve_base
 from conceptlib.models.parts import components
 from conceptlib.specs.registry import METHODS
 from conceptlib.store import Artifact, Store
@@ -111,10 +111,6 @@ def _opened(folder: Path, record: Checkpoint, base: str | Path | None) -> tuple[
     placement = choose("cpu", "float32")
     whole = bool(adapter_module(record).WHOLE)
     pipe = open_folder(folder, placement, None if whole else base)
-    if record.adapter == "lora":
-        with quiet():
-            pipe.fuse_lora(components=["unet", "text_encoder"])
-            pipe.unload_lora_weights()
     return pipe, load_source(resolve_base(base_of(record, base, folder)), placement)
 
 

@@ -100,6 +100,32 @@ def test_plain_diffusers_reads_changed_tensors_and_factored_ones(make: Callable[
     assert np.abs(pictures(pipe) - wanted).max() <= 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_lora_becomes_part_of_the_weights_and_is_rounded_once(
+    make: Callable[..., Artifact], base: Path, dtype: torch.dtype
+) -> None:
+    artifact = make("adapter=lora")
+    pipe, plain = load(artifact, device="cpu", dtype=dtype), StableDiffusionPipeline.from_pretrained(base)
+    state = load_file(artifact.path / "pytorch_lora_weights.safetensors")
+    wanted = dict(plain.unet.named_parameters())
+    for name in [name for name in state if name.endswith("lora_A.weight")]:
+        layer = name.removeprefix("unet.").removesuffix(".lora_A.weight")
+        delta = state[name.replace("lora_A", "lora_B")] @ state[name]
+        assert delta.abs().max() > 0.01
+        wanted[f"{layer}.weight"] = wanted[f"{layer}.weight"].detach() + delta
+    found = dict(pipe.unet.named_parameters())
+    assert found.keys() == wanted.keys(), "no layer beside the base's own"
+    for name, value in found.items():
+        assert value.dtype == dtype
+        if dtype == torch.bfloat16:
+            assert (value != wanted[name].to(dtype)).float().mean() < 0.01, (
+                name
+            )  # sums of two roundings differ in 1 of 4
+        else:
+            torch.testing.assert_close(value, wanted[name], rtol=1e-5, atol=1e-6)
+    assert all(parameter.dtype == dtype for parameter in pipe.text_encoder.parameters())
+
+
 def test_a_file_that_is_passed_on_alone_says_what_it_is(make: Callable[..., Artifact]) -> None:
     artifact = make()
     with safe_open(artifact.path / "unet.changed.safetensors", "pt") as file:
