@@ -223,7 +223,9 @@ def out_of_reach(where: str, why: str) -> OutOfReach:
 def offline(where: str) -> Offline:
     """The error for what is not on this machine while HF_HUB_OFFLINE is set."""
     repo, why = where.partition("@")[0], "HF_HUB_OFFLINE is set"
-    hint = f"unset HF_HUB_OFFLINE, or run `hf download {repo}` once where there is a network"
+    hint = (
+        f"unset HF_HUB_OFFLINE, or run `hf download {repo}` once where there is a network; the base `tiny` needs none"
+    )
     error = Offline(f"{repo} is not on this machine and the Hub is out of reach: {why}", where=where, hint=hint)
     error.why = why
     return error

@@ -121,7 +121,7 @@ def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                     raise _busy(path) from error
                 time.sleep(0.05)
         try:
-            if connection.execute("SELECT version FROM catalog_version").fetchall() != [(schema.VERSION,)]:
+            if connection.execute("SELECT version FROM catalog_version").fetchall() != [(schema.version(),)]:
                 raise duckdb.CatalogException("a catalog of another release")
             _seal(connection)
             yield connection

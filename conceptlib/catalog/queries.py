@@ -264,7 +264,7 @@ def query(sql: str, *, store: Store | None = None, progress: Progress | None = N
     except duckdb.Error as error:
         raise ConceptlibError(
             f"DuckDB says: {error}".strip(),
-            hint=f"tables and views: {', '.join(schema.PUBLIC)}; `DESCRIBE scores` shows columns",
+            hint=f"tables and views: {', '.join(schema.public())}; `DESCRIBE scores` shows columns",
         ) from error
 
 

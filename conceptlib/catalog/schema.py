@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
+
+from conceptlib.store import kinds
 
 VERSION: Final = 2
 
@@ -73,37 +76,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
 OWN: Final = ("indexed", "places", "journal")
 """Tables for the catalog's own use."""
 
-_COMMON = "id, name, created, seconds, size"
-_PARENT = "(SELECT min(p.parent_id) FROM parents p WHERE p.folder = a.folder AND p.role = '{role}')"
-
-VIEWS: Final[dict[str, str]] = {
-    "datasets": f"""
-        SELECT {_COMMON}, lock->>'$.spec.builder' AS builder, TRY_CAST(lock->>'$.spec.seed' AS BIGINT) AS seed,
-            from_json(info->'$.concepts', '["VARCHAR"]') AS concepts, TRY_CAST(info->>'$.written' AS BIGINT) AS images,
-            TRY_CAST(info->>'$.rejected' AS BIGINT) AS rejected,
-            TRY_CAST(info->>'$.polluted_share' AS DOUBLE) AS polluted_share
-        FROM artifacts WHERE kind = 'dataset'""",
-    "detectors": f"""
-        SELECT {_COMMON}, coalesce(lock->>'$.spec.adapter', lock->>'$.adapter') AS adapter,
-            from_json(info->'$.labels', '["VARCHAR"]') AS labels, {_PARENT.format(role="dataset")} AS dataset_id
-        FROM artifacts a WHERE kind = 'detector'""",
-    "annotation_sets": f"""
-        SELECT {_COMMON}, {_PARENT.format(role="dataset")} AS dataset_id,
-            {_PARENT.format(role="detector")} AS detector_id, lock->'$.detector' AS detector,
-            info->'$.boxes' AS boxes, info->'$.images_with' AS images_with
-        FROM artifacts a WHERE kind = 'annotations'""",
-    "checkpoints": f"""
-        SELECT {_COMMON}, lock->>'$.recipe.method' AS method,
-            from_json(lock->'$.recipe.concepts', '["VARCHAR"]') AS concepts,
-            TRY_CAST(lock->>'$.recipe.seed' AS BIGINT) AS seed,
-            lock->>'$.base.ref' AS base, info->>'$.adapter' AS adapter,
-            info->>'$.negative_prompt' AS negative_prompt,
-            {_PARENT.format(role="dataset")} AS dataset_id, {_PARENT.format(role="annotations")} AS annotations_id
-        FROM artifacts a WHERE kind = 'checkpoint'""",
-    "evaluations": f"""
-        SELECT {_COMMON}, info->>'$.suite' AS suite, {_PARENT.format(role="checkpoint")} AS checkpoint_id,
-            {_PARENT.format(role="detector")} AS detector_id
-        FROM artifacts a WHERE kind = 'evaluation'""",
+_LINEAGE: Final[dict[str, str]] = {
     # Every ancestor of every artifact, at its shortest distance. The bound only matters for damaged manifests: hashes
     # cannot form a circle.
     "lineage": """
@@ -116,8 +89,22 @@ VIEWS: Final[dict[str, str]] = {
 }
 
 
-PUBLIC: Final = (*(table for table in TABLES if table not in OWN), *VIEWS)
-"""What SQL may ask for."""
+def views() -> dict[str, str]:
+    """The SQL of every view: one a kind of artifact that has one (`conceptlib.store.kinds`), and `lineage`."""
+    return kinds.views() | _LINEAGE
+
+
+def public() -> tuple[str, ...]:
+    """What SQL may ask for."""
+    return (*(table for table in TABLES if table not in OWN), *views())
+
+
+def version() -> int:
+    """Of the tables and views, those of the user's own kinds included: an index of another one is rebuilt."""
+    if not kinds.of_users():
+        return VERSION
+    return VERSION + 1000 * (1 + zlib.crc32(json.dumps(kinds.views()).encode()) % 1_000_000)
+
 
 _ARTIFACT = [name for name in TABLES["artifacts"] if name not in ("id", "seq", "folder")]
 _SETTINGS = ("suite", "checkpoint_id", "seed", "steps", "guidance_scale")
@@ -183,8 +170,8 @@ def statements() -> list[str]:
         f"CREATE TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in columns.items())})"
         for name, columns in TABLES.items()
     ]
-    views = [f"CREATE VIEW {name} AS {sql}" for name, sql in VIEWS.items()]
-    return [*tables, *views, f"CREATE TABLE catalog_version AS SELECT {VERSION}::INTEGER AS version"]
+    made = [f"CREATE VIEW {name} AS {sql}" for name, sql in views().items()]
+    return [*tables, *made, f"CREATE TABLE catalog_version AS SELECT {version()}::INTEGER AS version"]
 
 
 def inserts() -> list[str]:

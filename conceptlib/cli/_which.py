@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,9 +12,27 @@ if TYPE_CHECKING:
     from conceptlib.cli.output import Output
     from conceptlib.store import Artifact, Store
 
-kind_option = click.option(
-    "--kind", metavar="KIND", default=None, help="Where several kinds share a name: dataset, checkpoint, images, ..."
-)
+
+class _Kind(click.ParamType):
+    """A kind of artifact. Which there are is asked for when one is given: `--help` need not know."""
+
+    name = "kind"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from conceptlib.store import kinds
+
+        known = kinds.names()
+        if value not in known:
+            self.fail(f"{value!r} is not one of {', '.join(known)}.", param, ctx)
+        return value
+
+
+def kind_option_of(help: str) -> Callable[..., Any]:
+    """`--kind` of artifacts."""
+    return click.option("--kind", type=_Kind(), metavar="KIND", default=None, help=help)
+
+
+kind_option = kind_option_of("Where several kinds share a name: dataset, checkpoint, images, ...")
 
 
 def say_which(out: Output, store: Store, ref: str | os.PathLike[str], artifact: Artifact, kind: str | None) -> None:

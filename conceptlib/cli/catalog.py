@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conceptlib.cli import output
+from conceptlib.cli._which import kind_option, kind_option_of
 from conceptlib.cli.output import Output
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 20  # lines of one sort: more scroll away what was asked for
 _LINES = 200  # of a lineage
-_KINDS = ["dataset", "images", "annotations", "detector", "checkpoint", "evaluation"]
 
 
 @click.group("catalog", short_help="List, show and query all artifacts.")
@@ -29,7 +29,7 @@ def cli() -> None:
 
 @cli.command("ls", short_help="List artifacts, newest last.")
 @click.argument("name", required=False)
-@click.option("--kind", type=click.Choice(_KINDS), help="Only this kind.")
+@kind_option_of("Only this kind: dataset, detector, checkpoint, ...")
 @click.option("--limit", type=click.IntRange(1, 10**9), metavar="N", help="Only the newest N.")
 @output.options
 def ls(out: Output, name: str | None, kind: str | None, limit: int | None) -> None:
@@ -88,7 +88,7 @@ def _warn_of(out: Output, damaged: Mapping[str, str]) -> None:
 
 @cli.command("show", short_help="Show an artifact and its lineage.")
 @click.argument("ref", metavar="ARTIFACT")
-@click.option("--kind", type=click.Choice(_KINDS), help="Where several kinds share the name.")
+@kind_option
 @output.options
 def show(out: Output, ref: str, kind: str | None) -> None:
     """Show an artifact, what it was made from, what was made from it, and its scores.

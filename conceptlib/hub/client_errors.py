@@ -51,6 +51,7 @@ def _of_publishing(error: huberrors.HubError, repo_id: str) -> huberrors.HubErro
     elif isinstance(error, huberrors.OutOfReach):
         error.what, error.hint = error.why, f"check the network, then run the same command again; {_AGAIN}"
     elif isinstance(error, huberrors.Gated):
+        error.what = "access to this repository is restricted, and your account has none"
         error.hint += "; or publish to another repository"
     elif isinstance(error, huberrors.RateLimited):
         error.hint += f"; {_AGAIN}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, Literal
 
 from conceptlib.errors import NotFound, UsageError
@@ -22,10 +23,7 @@ from conceptlib.hub.plan import CARD, CardOptions, Plan, PlannedFile, manifest_f
 from conceptlib.hub.scan import refuse_secrets_in
 from conceptlib.hub.target import FolderTarget, HubTarget, check_tag, parse_target
 from conceptlib.progress import Progress
-from conceptlib.specs.registry import Registry
-from conceptlib.store import Artifact, Store
-
-KINDS = Registry("conceptlib.hub.kinds")
+from conceptlib.store import Artifact, Store, kinds
 
 _OPEN_FOLDER = "this is not for all audiences, and a folder is not gated: gate the repository that you upload it to"
 
@@ -72,14 +70,13 @@ def make_plan(
     Raises:
         ConceptlibError: this kind of artifact is not published, or the artifact is damaged.
     """
-    if artifact.kind not in KINDS:
+    if artifact.kind not in _published():
         raise UsageError(
             f"{artifact.kind} {artifact.ref} cannot be published by itself",
             where=str(artifact.path),
-            hint=f"publish a {', '.join(KINDS)}: annotations travel with their dataset, evaluations with their "
-            f"checkpoint",
+            hint=f"publish a {', '.join(_published())}: {_travels()}",
         )
-    module = KINDS.get(artifact.kind)
+    module = import_module(kinds.get(artifact.kind).publisher)
     if isinstance(target, HubTarget) and target.repo_type not in ("", module.REPO_TYPE):
         raise UsageError(
             f"a {artifact.kind} is published as a {module.REPO_TYPE}, not as a {target.repo_type}",
@@ -96,10 +93,20 @@ def make_plan(
     )
 
 
+def _published() -> list[str]:
+    """The kinds that are published by themselves, in the order of their names."""
+    return sorted(kind.name for kind in kinds.known() if kind.publisher)
+
+
+def _travels() -> str:
+    """With what the other kinds are published."""
+    return ", ".join(kind.travels for kind in kinds.known() if kind.travels)
+
+
 def _find(store: Store, ref: str | os.PathLike[str] | Artifact, kind: str | None) -> Artifact:
     """What `ref` means, rather of a kind that can be published: a detector and its annotation sets share a name."""
     found = store.get(ref, kind)
-    for other in KINDS if kind is None and found.kind not in KINDS else ():
+    for other in _published() if kind is None and found.kind not in _published() else ():
         with suppress(NotFound):
             return store.get(ref, kind=other)
     return found
@@ -107,7 +114,7 @@ def _find(store: Store, ref: str | os.PathLike[str] | Artifact, kind: str | None
 
 def _namesakes(store: Store, artifact: Artifact) -> list[str]:
     """A note, if the artifact's name means others that can be published as well."""
-    others = [f"{one.kind} {one.id}" for one in store.namesakes(artifact) if one.kind in KINDS]
+    others = [f"{one.kind} {one.id}" for one in store.namesakes(artifact) if one.kind in _published()]
     return (
         [f"{artifact.name} was taken for the {artifact.kind}; it is also {', '.join(others)} (--kind)"]
         if others

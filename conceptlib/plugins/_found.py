@@ -82,12 +82,13 @@ def folder() -> Path:
     return home() / "plugins"
 
 
-def listed(registry: str | None = None) -> Iterator[Plugin]:
+def listed(registry: str | None = None, *, packages: bool = True) -> Iterator[Plugin]:
     """All plug-ins (of one registry), those of a name in the order in which they go before each other: a file before a
-    package.
+    package. packages: look at installed packages too, which takes a tenth of a second once a process.
     """
     yield from _files(registry)
-    yield from (one for one in _packaged(tuple(sys.path)) if registry in (None, one.registry))
+    if packages:
+        yield from (one for one in _packaged(tuple(sys.path)) if registry in (None, one.registry))
 
 
 def names(registry: str) -> list[str]:

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from conceptlib.store.draft import Draft
     from conceptlib.store.gc import GcReport, Stale
     from conceptlib.store.manifest import FileEntry
-    from conceptlib.store.names import KINDS
     from conceptlib.store.store import Store
     from conceptlib.store.tags import Tag
     from conceptlib.store.verify import Problem
+
+    KINDS: tuple[str, ...]
 
 __all__ = ["KINDS", "Artifact", "Draft", "FileEntry", "GcReport", "NotFound", "Problem", "Stale", "Store", "Tag"]
 
 # Imported when first asked for: `conceptlib --help` needs the home folder's name, but neither pydantic nor filelock.
 _HOMES = {
-    "KINDS": "conceptlib.store.names",
     "Artifact": "conceptlib.store.artifact",
     "Draft": "conceptlib.store.draft",
     "FileEntry": "conceptlib.store.manifest",
@@ -41,6 +41,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "KINDS":  # those of the user's home among them
+        return import_module("conceptlib.store.kinds").names()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -15,11 +15,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.store import files
+from conceptlib.store import files, kinds
 from conceptlib.store.journal import Journal
 from conceptlib.store.jsonfile import loads, read_json
 from conceptlib.store.layout import REMOVED_PREFIX, Layout
-from conceptlib.store.names import KINDS, check_kind, folder_of
+from conceptlib.store.names import check_kind, folder_of
 from conceptlib.store.scan import Present, scan
 
 _WRITING = 3600.0  # seconds after which a half-written file of a process that seems alive is taken for left
@@ -112,7 +112,7 @@ def _half_written(layout: Layout, dry_run: bool) -> Iterator[Stale]:
     """What a writer of small files, or of the catalog, left beside them when it was killed."""
     folders = [layout.root, layout.keys, layout.root / "publications"]
     for above in (layout.tags, layout.root / "found"):
-        for kind in KINDS:
+        for kind in kinds.names():
             folders += [above / kind / name for name in _listed(above / kind)]
     for folder in folders:
         for name in _listed(folder):
@@ -176,7 +176,7 @@ def _gone(layout: Layout, present: Present) -> Iterator[tuple[Path, str, str]]:
             folder = ""  # no record: the next commit of the key writes it anew
         if folder not in present.folders and not present.hides(folder):
             yield layout.keys / name, folder, "record of a key whose artifact is gone"
-    for kind in KINDS:
+    for kind in kinds.names():
         for name in _listed(layout.root / "found" / kind):
             for note in _listed(layout.root / "found" / kind / name):
                 folder = f"artifacts/{kind}/{name}/{note.removesuffix('.json')}"
@@ -186,7 +186,7 @@ def _gone(layout: Layout, present: Present) -> Iterator[tuple[Path, str, str]]:
 
 def _empty_names(layout: Layout, journal: Journal) -> None:
     """Remove the folders of names that have no artifact any more. A commit makes them anew, under the same lock."""
-    names = [layout.artifacts / kind / name for kind in KINDS for name in _listed(layout.artifacts / kind)]
+    names = [layout.artifacts / kind / name for kind in kinds.names() for name in _listed(layout.artifacts / kind)]
     empty = [path for path in names if not _listed(path)]
     if empty:
         with journal.locked():

@@ -7,24 +7,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from conceptlib.errors import ConceptlibError
-
-KINDS: Final = ("dataset", "images", "annotations", "detector", "checkpoint", "evaluation")
-
-PRECEDENCE: Final = ("dataset", "detector", "checkpoint", "annotations", "images", "evaluation")
-"""Which kind a name means where several have it: what a spec makes comes before what was made with that."""
+from conceptlib.store import kinds
 
 MANIFEST: Final = "manifest.json"
 """The file that makes a folder an artifact."""
-
-# How each kind comes into being: the next command to type when one is not there.
-MADE_BY: Final = {
-    "dataset": "conceptlib build {name}",
-    "images": "conceptlib generate CHECKPOINT",
-    "annotations": "conceptlib annotate DATASET --detector {name}",
-    "detector": "conceptlib detectors train {name} --data DATASET",
-    "checkpoint": "conceptlib erase {name} --data DATASET --annotations A --base tiny",
-    "evaluation": "conceptlib evaluate CHECKPOINT",
-}
 
 LATEST = "latest"
 """`name@latest` is the newest of a name (`Store.get`), as the name alone is; no tag may be called so."""
@@ -42,9 +28,7 @@ _SEPARATOR = "+"  # not allowed inside a name, so that two names never share a f
 
 def check_kind(kind: str) -> str:
     """``kind`` itself. Raises ``ConceptlibError`` for one that the store does not keep."""
-    if kind not in KINDS:
-        raise ConceptlibError(f"unknown kind of artifact: {kind!r}", hint=f"one of {', '.join(KINDS)}")
-    return kind
+    return kinds.get(kind).name
 
 
 def check_name(name: str) -> str:

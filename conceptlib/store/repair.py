@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.store import files
+from conceptlib.store import files, kinds
 from conceptlib.store.artifact import Artifact
 from conceptlib.store.hashing import sha256_file
 from conceptlib.store.journal import Journal
 from conceptlib.store.layout import Layout
 from conceptlib.store.manifest import FileEntry
-from conceptlib.store.names import MADE_BY, name_of
+from conceptlib.store.names import name_of
 from conceptlib.store.verify import Problem
 
 
@@ -93,7 +93,7 @@ def _remake(kind: str, name: str, parents: Mapping[str, str] | None = None) -> s
     parents = parents or {}
     if kind == "annotations" and name == "truth":
         return f"conceptlib build DATASET  # {parents.get('dataset', '')}"
-    command = MADE_BY[kind].format(name=name_of(name)) if kind in MADE_BY else ""
+    command = kinds.get(kind).made_by.format(name=name_of(name)) if kind in kinds.names() else ""
     for role, word in (("dataset", "DATASET"), ("checkpoint", "CHECKPOINT"), ("annotations", "--annotations A")):
         if role in parents:
             flag = "--annotations " if role == "annotations" else ""

@@ -8,15 +8,13 @@ import shlex
 from pathlib import Path
 
 from conceptlib.errors import ConceptlibError, NotFound, nearest
+from conceptlib.store import kinds
 from conceptlib.store.artifact import Artifact
 from conceptlib.store.journal import Journal
 from conceptlib.store.layout import Layout
 from conceptlib.store.manifest import MANIFEST
 from conceptlib.store.names import (
-    KINDS,
     LATEST,
-    MADE_BY,
-    PRECEDENCE,
     check_kind,
     check_name,
     check_tag,
@@ -103,7 +101,7 @@ class Finder:
             check_tag(tag)
         except ConceptlibError:
             return []
-        found = [read_tag(self._layout, one, name, tag) for one in ([kind] if kind else KINDS)]
+        found = [read_tag(self._layout, one, name, tag) for one in ([kind] if kind else kinds.names())]
         return [one for one in found if one.id is not None]
 
     def _by_path(self, text: str) -> Artifact | None:
@@ -119,7 +117,7 @@ class Finder:
         except ConceptlibError:
             return None
         if version in ("", LATEST):
-            found = (self.newest(name, one) for one in ([kind] if kind else PRECEDENCE))
+            found = (self.newest(name, one) for one in ([kind] if kind else kinds.by_precedence()))
             return next((one for one in found if one is not None), None)
         digits = version if _PREFIX.fullmatch(version) or re.fullmatch("[0-9a-f]{1,3}", version) else ""
         if not digits:
@@ -184,7 +182,7 @@ class Finder:
             )
         if not found and len(folders) == 1 and os.path.lexists(self._layout.root / folders[0] / MANIFEST):
             Artifact.open(self._layout.root / folders[0])  # says what is wrong
-        return min(found, key=lambda one: (PRECEDENCE.index(one.kind), one.name), default=None)
+        return min(found, key=lambda one: (kinds.by_precedence().index(one.kind), one.name), default=None)
 
     def _not_found(self, text: str, kind: str | None) -> NotFound:
         name = text.partition("@")[0]
@@ -193,7 +191,7 @@ class Finder:
         what = f"no {kind or 'artifact'} {text!r}"
         if near:
             what += "; nearest: " + ", ".join(f"{one} ({names[one]})" for one in near)
-        made = MADE_BY[kind].format(name=name) if kind else ""
+        made = kinds.get(kind).made_by.format(name=name) if kind else ""
         try:
             folder_of(name)
         except ConceptlibError:

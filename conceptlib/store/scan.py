@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conceptlib.store import kinds
 from conceptlib.store.layout import Layout
-from conceptlib.store.names import KINDS
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Present:
 def scan(layout: Layout, kind: str | None = None, name_folder: str | None = None) -> Present:
     """All of the store, or the artifacts of one kind, or of one name's folder in it. Reads folders only."""
     present = Present()
-    for one in [kind] if kind else KINDS:
+    for one in [kind] if kind else kinds.names():
         above = f"artifacts/{one}"
         names = [name_folder] if name_folder else list(_subfolders(layout.root, above, present))
         for name in names:
@@ -41,7 +41,7 @@ def scan(layout: Layout, kind: str | None = None, name_folder: str | None = None
 
 def name_stamps(layout: Layout) -> Iterator[tuple[str, int, int]]:
     """(folder, mtime in ns, inode) of every name's folder: it changes when an artifact comes to it or goes."""
-    for kind in KINDS:
+    for kind in kinds.names():
         folder = layout.artifacts / kind
         try:
             with os.scandir(folder) as entries:

@@ -13,12 +13,13 @@ from typing import Any
 from conceptlib.errors import ConceptlibError
 from conceptlib.paths import home
 from conceptlib.progress import Progress
+from conceptlib.store import kinds
 from conceptlib.store.artifact import Artifact
 from conceptlib.store.draft import Draft
 from conceptlib.store.gc import GcReport, collect
 from conceptlib.store.journal import Journal
 from conceptlib.store.layout import Layout
-from conceptlib.store.names import KINDS, PRECEDENCE, check_kind, check_name, check_tag, split_ref
+from conceptlib.store.names import check_kind, check_name, check_tag, split_ref
 from conceptlib.store.removal import remove
 from conceptlib.store.repair import Repair, repair
 from conceptlib.store.resolve import Finder, is_path
@@ -54,7 +55,7 @@ class Store:
         """Begin, go on with, or find done, the artifact that ``lock`` and ``parents`` decide. See ``Draft``.
 
         Args:
-            kind: one of ``KINDS``.
+            kind: one of ``kinds.names()``.
             name: the spec's name.
             lock: the resolved spec and everything else that decides the content; JSON.
             parents: role to artifact, or id. Those that stand in this store must stand there at the commit, too; one
@@ -95,7 +96,7 @@ class Store:
         """What the artifact's name means of the other kinds: the newest of each. To be said where a name was given
         without a kind.
         """
-        found = (self._finder.newest(artifact.name, kind) for kind in PRECEDENCE if kind != artifact.kind)
+        found = (self._finder.newest(artifact.name, kind) for kind in kinds.by_precedence() if kind != artifact.kind)
         return [one for one in found if one is not None]
 
     def done(
@@ -218,7 +219,8 @@ class Store:
         known = self._finder.tags_of(ref, kind)
         if len(known) > 1:
             raise ConceptlibError(f"{ref} is a tag of {len(known)} kinds", hint="say which: --kind")
-        return remove_tag(self.layout, known[0].kind if known else kind or KINDS[0], check_name(name), check_tag(tag))
+        of_kind = known[0].kind if known else kind or kinds.names()[0]
+        return remove_tag(self.layout, of_kind, check_name(name), check_tag(tag))
 
     def tags(self, artifact: Artifact | None = None) -> builtins.list[Tag]:
         """The tags that mean something (of one artifact, or all), by kind, name and tag."""

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from conceptlib.errors import ConceptlibError, NotFound
-from conceptlib.store import files
+from conceptlib.store import files, kinds
 from conceptlib.store.journal import TAGGED, Journal
 from conceptlib.store.jsonfile import read_json
 from conceptlib.store.layout import Layout
-from conceptlib.store.names import KINDS, check_new, folder_of, name_of
+from conceptlib.store.names import check_new, folder_of, name_of
 
 ID = re.compile(r"[0-9a-f]{16}")
 
@@ -89,7 +89,7 @@ def all_tags(layout: Layout, damaged: list[str] | None = None) -> Iterator[Tag]:
     """Every tag, those that were taken away too, by kind, name and tag. A file that is no tag's is left out with a line
     in the log, and its path is added to ``damaged``.
     """
-    for kind in KINDS:
+    for kind in kinds.names():
         for name in _names(layout.tags / kind):
             yield from tags_named(layout, kind, name_of(name), damaged)
 

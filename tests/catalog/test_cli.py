@@ -76,7 +76,7 @@ def test_the_examples_and_tables_of_the_help_are_real(capsys: pytest.CaptureFixt
     from conceptlib.cli.catalog import query
 
     text = query.help or ""
-    for name in schema.PUBLIC:
+    for name in schema.public():
         assert name in text
     examples = [part.split('"')[1] for part in text.split("conceptlib catalog query ")[1:]]
     assert len(examples) == 3

@@ -28,7 +28,7 @@ Family = dict[str, Artifact]
 def dump(store: Store) -> dict[str, list[Any]]:
     """Everything that the catalog says, in one order."""
     with index.current(store.layout) as connection:
-        return {name: sorted(map(repr, connection.execute(f"FROM {name}").fetchall())) for name in schema.PUBLIC}
+        return {name: sorted(map(repr, connection.execute(f"FROM {name}").fetchall())) for name in schema.public()}
 
 
 def test_deleting_the_database_loses_nothing(store: Store, family: Family) -> None:

@@ -156,7 +156,7 @@ def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 def everything(store: Store) -> None:
     """Every question that reads many artifacts."""
-    for name in schema.PUBLIC:
+    for name in schema.public():
         catalog.query(f"FROM {name}", store=store).dicts()
     catalog.ls(store=store)
     catalog.leaderboard("kid", mixed=True, store=store)

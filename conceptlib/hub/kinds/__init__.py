@@ -1,4 +1,4 @@
-"""What of an artifact is published: one file a kind, found on disk.
+"""What of an artifact is published: one file a kind, named by `conceptlib.store.kinds` (`Kind.publisher`).
 
 A module holds `REPO_TYPE` ("dataset" or "model") and `contents(artifact, store, card: CardOptions) -> Contents`.
 """
