@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,19 @@ def collected() -> None:
 
 # At the end all is garbage: some libraries look for what is left of theirs, and tell.
 atexit.register(gc.unfreeze)
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    """Each test finds torch's random numbers, threads and type in the same state, whichever tests ran before."""
+    torch = sys.modules.get("torch")
+    before = (torch.get_num_threads(), torch.get_default_dtype()) if torch else None
+    if torch:
+        torch.manual_seed(0)
+    yield
+    if torch and before != (torch.get_num_threads(), torch.get_default_dtype()):
+        torch.set_num_threads(before[0])
+        torch.set_default_dtype(before[1])
 
 
 @pytest.fixture(autouse=True)

@@ -25,5 +25,6 @@ def install_module(monkeypatch: pytest.MonkeyPatch, root: Path, package: str, na
     parent = import_module(package)
     if str(folder) not in parent.__path__:
         monkeypatch.setattr(parent, "__path__", [*parent.__path__, str(folder)])
-    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, module, parent)  # what is imported in its place goes after the test
+    del sys.modules[module]
     return module
