@@ -297,20 +297,32 @@ class SweepSpec(Spec):
     """Every recipe on every target from every seed: what is to be compared.
 
     recipes: as behind `conceptlib erase`, a recipe and its overrides in one string; `{target}` and `{domain}` (the
-    target's attribute in the embedded world) are filled in. targets: what is erased, one at a time. seeds: how many,
-    counted from `seed`. evaluate: overrides of the suite. data, annotations: as behind `conceptlib erase`, for
-    the recipes that are trained on a dataset.
+    label column that the target is a word of) are filled in. targets: what is erased, one at a time. labels: a dataset
+    whose label columns the targets are words of; null: the worlds' own. column: one of them, all of whose words are the
+    targets, instead of `targets`. seeds: how many, counted from `seed`. evaluate: overrides of the suite. data,
+    annotations: as behind `conceptlib erase`, for the recipes that are trained on a dataset.
     """
 
+    exclusive: ClassVar[tuple[tuple[str, str], ...]] = (("targets", "column"),)
     kind: Literal["sweep"]
     recipes: Annotated[tuple[Line, ...], Field(min_length=1)]
-    targets: Annotated[tuple[Phrase, ...], Field(min_length=1)]
+    targets: tuple[Phrase, ...] = ()
+    labels: Annotated[str, Field(min_length=1)] | None = None
+    column: Annotated[str, Field(min_length=1)] | None = None
     seeds: Annotated[int, Field(ge=1, le=1000)] = 3
     base: Annotated[str, Field(min_length=1)] = "tiny"
     suite: Annotated[str, Field(min_length=1, max_length=400)] = "erasure"
     data: str | None = None
     annotations: str | None = None
     evaluate: tuple[Override, ...] = ()
+
+    @model_validator(mode="after")
+    def _some_target(self) -> SweepSpec:
+        if not (self.targets or self.column):
+            raise ValueError("there is nothing to erase: name targets, or the label column that has them")
+        if self.column and not self.labels:
+            raise ValueError("a column of which dataset? say labels: DATASET")
+        return self
 
     @model_validator(mode="after")
     def _each_once(self) -> SweepSpec:

@@ -7,12 +7,13 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
+from conceptlib.concepts.label_values import Values, class_values, column_of, words_of
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.bases import resolve_base
 from conceptlib.specs import METHODS, RecipeSpec, SuiteSpec, SweepSpec, load_spec
 from conceptlib.specs.load import load_targets
 from conceptlib.store import Artifact, Store
-from conceptlib.worlds.tiny import world
+from conceptlib.worlds import of_word
 
 _OWN = {"targets", "concepts", "seed"}
 
@@ -24,7 +25,8 @@ class Cell:
     Args:
         label: the recipe's line as the tables name it: without `/{domain}`.
         recipe, overrides: for `erase`; target and seed are among the overrides.
-        target: what is erased. domain: its attribute in the embedded world; empty elsewhere.
+        target: what is erased. domain: the label column that it is a word of, of the sweep's dataset, else of a world;
+            empty elsewhere. neighbours: the other words of that column of the dataset.
         seed: of training and of evaluation.
         plain: whether the line changes nothing of the recipe.
     """
@@ -36,31 +38,59 @@ class Cell:
     domain: str
     seed: int
     plain: bool
+    neighbours: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.label}, {self.target}, seed {self.seed}"
 
 
-def cells(spec: SweepSpec) -> list[Cell]:
+def with_targets(spec: SweepSpec, store: Store) -> SweepSpec:
+    """The sweep with its targets named: those of its column, where it says one.
+
+    Raises:
+        ConceptlibError: no such dataset, no such column in it, or one without words.
+    """
+    if spec.targets or spec.column is None:
+        return spec
+    words = words_of(spec.column, label_values(spec, store), str(spec.labels))
+    return spec.model_copy(update={"targets": words})
+
+
+def label_values(spec: SweepSpec, store: Store) -> Values:
+    """The words of each label column of the sweep's dataset; nothing without one."""
+    return class_values(store.get(spec.labels, kind="dataset")) if spec.labels else {}
+
+
+def cells(spec: SweepSpec, values: Values | None = None) -> list[Cell]:
     """Every cell in the order in which it is run: one seed after the other, so that the first gives a whole table.
+
+    values: the words of the label columns that the targets belong to; of the worlds where there are none.
 
     Raises:
         ConceptlibError: a line that is no recipe with overrides, or asks for the domain of what has none.
     """
     return [
-        _cell(line, target, spec.seed + offset)
+        _cell(line, target, spec.seed + offset, values or {})
         for offset in range(spec.seeds)
         for target in spec.targets
         for line in spec.recipes
     ]
 
 
-def _cell(line: str, target: str, seed: int) -> Cell:
-    domain = next((name for name, words in world.ATTRIBUTES.items() if target in words), "")
+def _domain(target: str, values: Values) -> str:
+    """The label column that a target is a word of: of a dataset, if there is one, else of a world."""
+    if values:
+        return column_of(target, values)
+    found = of_word(target)
+    return found[1] if found else ""
+
+
+def _cell(line: str, target: str, seed: int, values: Values) -> Cell:
+    domain = _domain(target, values)
     if "{domain}" in line and not domain:
-        raise ConceptlibError(
-            f"{target!r} has no domain: it is no word of the embedded world", where=line, hint="name the recipe in full"
-        )
+        whose = "no label of the sweep's dataset" if values else "no word of the embedded world"
+        raise ConceptlibError(f"{target!r} has no domain: it is {whose}", where=line, hint="name the recipe in full")
+    others = tuple(word for word in values.get(domain, ()) if word != target)
     try:
         words = shlex.split(line.replace("{domain}", domain))
     except ValueError as error:
@@ -75,15 +105,20 @@ def _cell(line: str, target: str, seed: int) -> Cell:
             hint="name them under targets: and seeds:",
         )
     own = (f"targets=[{json.dumps(target)}]", f"seed={seed}")
-    return Cell(line.replace("/{domain}", ""), recipe, (*given, *own), target, domain, seed, not given)
+    return Cell(line.replace("/{domain}", ""), recipe, (*given, *own), target, domain, seed, not given, others)
 
 
 def suite_overrides(spec: SweepSpec, cell: Cell) -> list[str]:
-    """What the suite of a cell is told: the seed, and the target where its prompts name one."""
+    """What the suite of a cell is told: the seed, the target where its prompts name one, and the neighbours where those
+    are known, the prompts ask for some, and `evaluate` names no others.
+    """
     prompts: Any = load_spec("suite", spec.suite).prompts
-    named = "target" in type(prompts.params).model_fields
-    target = [f"prompts.target={json.dumps(cell.target)}"] if named else []
-    return [*spec.evaluate, *target, f"seed={cell.seed}"]
+    asked = type(prompts.params).model_fields
+    named = any(line.partition("=")[0].rpartition(".")[2] == "neighbours" for line in spec.evaluate)
+    own = [f"prompts.target={json.dumps(cell.target)}"] if "target" in asked else []
+    if cell.neighbours and "neighbours" in asked and not named:
+        own.append(f"prompts.neighbours={json.dumps(cell.neighbours)}")
+    return [*spec.evaluate, *own, f"seed={cell.seed}"]
 
 
 @dataclass(frozen=True)
@@ -114,13 +149,14 @@ def found(spec: SweepSpec, store: Store, *, device: str | None = None, dtype: st
         ConceptlibError: see `cells`.
     """
     resolve_base(spec.base)
+    spec = with_targets(spec, store)
     planned: list[tuple[Cell, RecipeSpec, SuiteSpec]] = [
         (
             cell,
             load_spec("recipe", cell.recipe, cell.overrides),
             load_spec("suite", spec.suite, suite_overrides(spec, cell)),
         )
-        for cell in cells(spec)
+        for cell in cells(spec, label_values(spec, store))
     ]
     # All mistakes are told; torch may be imported.
     from conceptlib.erasers.erase import erasure_lock

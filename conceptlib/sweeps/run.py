@@ -15,7 +15,7 @@ from conceptlib.progress import Progress, prefixed
 from conceptlib.scores import find
 from conceptlib.specs import SuiteSpec, SweepSpec, load_spec
 from conceptlib.store import Artifact, Store
-from conceptlib.sweeps.cells import Cell, found, suite_overrides
+from conceptlib.sweeps.cells import Cell, found, suite_overrides, with_targets
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ def sweep(
     """
     store = store or Store()
     loaded: SweepSpec = spec if isinstance(spec, SweepSpec) else load_spec("sweep", spec, overrides)
+    loaded = with_targets(loaded, store)
     planned = found(loaded, store, device=device, dtype=dtype)  # validates everything, before torch is imported
     from conceptlib.erasers.erase import erase
     from conceptlib.evaluators.suite import evaluate
