@@ -327,12 +327,13 @@ def before_after(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     from conceptlib.evaluators.figures import figure
     from conceptlib.scores import find
 
+    columns = dict.fromkeys(
+        str(row["metric"]).removeprefix("accuracy_") for row in rows if str(row["metric"]).startswith("accuracy_")
+    )
     measures = (
         ("pictures with a QR code", "concept_rate"),
         ("pictures that show what the caption says", "caption_accuracy"),
-        ("  the right object", "accuracy_object"),
-        ("  the right colour", "accuracy_colour"),
-        ("  the right background", "accuracy_background"),
+        *((f"  the right {column}", f"accuracy_{column}") for column in columns),
         ("distance to clean pictures (KID)", "kid"),
     )
     return [

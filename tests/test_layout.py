@@ -187,7 +187,7 @@ ROOMS = (
 UPWARDS = {
     ("concepts.excluding", "detectors"): "`exclude` names a detector, which is loaded when a build asks for it",
     ("concepts.captioner", "models"): "`missing_captions` names a model, which is loaded when a build asks for it",
-    ("concepts.builders.icd", "worlds"): "the source `world` is becoming a source like others",
+    ("concepts.builders.icd", "worlds"): "a world is a source, found by its name; its package uses overlays",
     ("concepts.duplicates", "worlds"): "the same",
     ("concepts.sources", "worlds"): "the same",
     ("models", "hub"): "names on the Hub (`hub.reading`) are moving down to the specs",

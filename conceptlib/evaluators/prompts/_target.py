@@ -21,6 +21,6 @@ def target_of(asked: str | None, job: Job) -> str:
         raise ConceptlibError(
             f"this model has {len(job.targets) or 'no'} targets{listed}",
             where="target",
-            hint=f"say which one to measure: target={job.targets[0] if job.targets else 'star'}",
+            hint=f"say which one to measure: target={job.targets[0] if job.targets else 'NAME'}",
         )
     return asked or job.targets[0]
