@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from conceptlib.catalog.queries import Table, run
 from conceptlib.errors import ConceptlibError, did_you_mean
-from conceptlib.evaluators.known import larger_is_better
 from conceptlib.progress import Progress
 
 if TYPE_CHECKING:
@@ -105,6 +104,8 @@ def better(metric: str, *, store: Store | None = None, progress: Progress | None
     """Whether more of a metric is better: as it says itself, else, for a plug-in's that is not here, as the evaluations
     say that it measured; None where nobody says, or they differ.
     """
+    from conceptlib.evaluators.known import larger_is_better  # all metrics, of which the other commands know nothing
+
     known = larger_is_better(metric)
     if known is not None:
         return known

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conceptlib.catalog import schema
+from conceptlib.catalog import ls, schema
 from conceptlib.cli.main import main
 from conceptlib.store import KINDS, Artifact, Store
 
@@ -102,3 +105,16 @@ def test_reindex(capsys: pytest.CaptureFixture[str], family: Family, store: Stor
 def test_home_says_where(capsys: pytest.CaptureFixture[str], family: Family, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("CONCEPTLIB_HOME", str(tmp_path / "home"))  # restored afterwards: --home sets it
     assert json.loads(run(capsys, "ls", "--json", "--home", str(tmp_path / "other"))) == []
+
+
+def test_a_question_loads_no_schemas_and_no_metrics(family: Family, home: Path) -> None:
+    """What `ls` and `query` cost, also in a large store, is mostly what they import."""
+    ls()  # the catalog is up to date
+    code = """
+import sys
+from conceptlib.cli.main import main
+status = main(["catalog", "ls", "--quiet"]) or main(["catalog", "query", "FROM artifacts", "--quiet"])
+print(status, sorted({"pydantic", "yaml", "numpy", "conceptlib.evaluators", "conceptlib.specs"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert done.stdout.splitlines()[-1] == "0 []"
