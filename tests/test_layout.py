@@ -288,13 +288,11 @@ def test_the_lower_rooms_are_light(room: str) -> None:
 
 
 LONG_MODULES = {
-    "concepts.tables": 500,
     "erasers.loop": 425,
     "store.journal": 450,
 }
 """Modules of more than 400 lines, and how long each may be. The list may only shrink."""
 LONG_FUNCTIONS = {
-    "concepts.builders.icd.prepare": 65,
     "erasers.erase.erase": 80,
     "erasers.loop.train": 65,
     "models.generate.generate": 80,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from conceptlib.concepts.overlays import Mark
     from conceptlib.concepts.rejects import Reject
     from conceptlib.concepts.resizing import Cut
-    from conceptlib.concepts.sources import Item
+    from conceptlib.concepts.sources import Item, Source
     from conceptlib.specs.schema import DatasetSpec
     from conceptlib.store import Store
 
@@ -270,6 +270,29 @@ class Artist:
         )
 
 
+def _opened(params: Params, seed: int, source: Iterable[Any] | None, *, hashed: bool) -> Source:
+    """The source of a spec, or rows from Python instead of it."""
+    from conceptlib.concepts.sources import open_source
+
+    return open_source(
+        params.source if source is None else source,
+        seed=seed,
+        rows=params.rows,
+        test_share=params.test_share,
+        image_column=params.image_column,
+        caption_column=params.caption_column,
+        split=None if params.source_split == "train" else params.source_split,
+        subset=params.source_subset,
+        missing_captions=params.missing_captions,
+        hashed=hashed,
+        splits=params.splits,
+        encoding=params.encoding,
+        schemes=params.schemes,
+        pictures=params.pictures,
+        labels=columns_of(params.labels),
+    )
+
+
 def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store | None = None) -> Job:
     """The job of a spec: opens the source.
 
@@ -282,7 +305,6 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
     """
     from conceptlib.concepts.drawing.fonts import find_fonts
     from conceptlib.concepts.drawing.sketch import can_write, unwritable
-    from conceptlib.concepts.sources import open_source
     from conceptlib.worlds import of_source
 
     params = spec.params
@@ -290,23 +312,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
         raise TypeError(f"icd.Params expected, not {type(params).__name__}")
     world = of_source(params.source) if source is None else None
     duplicates = params.duplicates or ("off" if world else "train")
-    opened = open_source(
-        params.source if source is None else source,
-        seed=spec.seed,
-        rows=params.rows,
-        test_share=params.test_share,
-        image_column=params.image_column,
-        caption_column=params.caption_column,
-        split=None if params.source_split == "train" else params.source_split,
-        subset=params.source_subset,
-        missing_captions=params.missing_captions,
-        hashed=duplicates != "off",
-        splits=params.splits,
-        encoding=params.encoding,
-        schemes=params.schemes,
-        pictures=params.pictures,
-        labels=columns_of(params.labels),
-    )
+    opened = _opened(params, spec.seed, source, hashed=duplicates != "off")
     resolution = params.resolution or (world.size if world else 512)
     for name in ("rate", "count"):
         _check_concepts(name, getattr(params, name), spec.concepts)
