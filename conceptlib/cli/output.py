@@ -20,9 +20,11 @@ import json
 import os
 import shutil
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
+from unicodedata import east_asian_width
 
 import click
 
@@ -223,6 +225,10 @@ def paint(text: str, colour: str, stream: IO[str]) -> str:
 def render_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, width: int = 10_000) -> str:
     """An aligned text table: a header line, then a line a row. The last column is cut so that no line is longer than
     `width`.
+
+    Our own, and not `rich`'s, which was measured beside it: 10,000 rows of six columns take 0.16 s here and 9 s there,
+    20 rows 0.5 and 20 ms, its import 50 to 75 ms. It also shares a narrow terminal's width out among all columns, so
+    that ids are cut, where here the columns on the left stay whole.
     """
     cells = [[format_cell(row.get(column)) for column in columns] for row in rows]
     numeric = [
@@ -230,15 +236,34 @@ def render_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, w
         for c in columns
     ]
     head = [visible_line(column) for column in columns]
-    widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(head)]
+    widths = [max(_width(column), *(_width(row[i]) for row in cells)) for i, column in enumerate(head)]
     lines = []
     for line in [head, *cells]:
-        padded = [
-            text.rjust(w) if right else text.ljust(w) for text, w, right in zip(line, widths, numeric, strict=True)
-        ]
-        joined = "  ".join(padded).rstrip()
-        lines.append(joined if len(joined) <= width else joined[: max(width - 1, 1)] + "…")
+        padded = [_padded(text, w, right) for text, w, right in zip(line, widths, numeric, strict=True)]
+        lines.append(_cut("  ".join(padded).rstrip(), width))
     return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that a text takes: two for a wide character (CJK, emoji), none for a mark above another."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in text)
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space
+
+
+def _cut(line: str, width: int) -> str:
+    """A line of at most `width` columns, with `…` where something was cut off."""
+    if _width(line) <= width:
+        return line
+    kept = line[: max(width - 1, 1)]
+    while _width(kept) > max(width - 1, 1):
+        kept = kept[:-1]
+    return kept + "…"
 
 
 # the options that commands share

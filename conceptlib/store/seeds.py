@@ -1,4 +1,9 @@
-"""A seed belongs to a row: the same row draws the same numbers with 1 or 8 workers, in any order, in any batch."""
+"""A seed belongs to a row: the same row draws the same numbers with 1 or 8 workers, in any order, in any batch.
+
+New code draws its random numbers from here: `row_generator(seed, row, "what for")` for NumPy, `row_seed` for torch,
+with a stream of its own for each use, so that a new use shifts no other. What existed before keeps its own scheme,
+since its results are pinned: the world's images, and the overlays (`SeedSequence` with the hash of a row's key).
+"""
 
 from __future__ import annotations
 

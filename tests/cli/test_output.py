@@ -163,3 +163,11 @@ def test_confirm(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", Terminal(answer))
         with pytest.raises(ConceptlibError, match="not confirmed"):
             out.confirm("remove it?", yes=False)
+
+
+def test_wide_characters_keep_the_columns_aligned() -> None:
+    rows = [{"name": "絵文字の猫", "n": 1}, {"name": "cafe\u0301", "n": 22}, {"name": "🐈 cat", "n": 333}]
+    head, *lines = render_table(rows, ["name", "n"]).splitlines()
+    assert head == "name          n"
+    assert lines == ["絵文字の猫    1", "cafe\u0301         22", "🐈 cat      333"]
+    assert render_table(rows, ["name", "n"], width=8).splitlines()[1] == "絵文字…"
