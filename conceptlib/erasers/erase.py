@@ -85,8 +85,9 @@ def erase(
     def work(folder: Path) -> Result:
         # Weights are loaded whole: what is trained or saved must not have been rounded. Autocast makes the forwards
         # fast.
-        stored = () if getattr(method, "FORWARDS", True) else ("unet", "vae")
-        whole = Placement(placement.device, torch.float32, placement.channels_last)
+        forwards = getattr(method, "FORWARDS", True)
+        stored = () if forwards else ("unet", "vae")
+        whole = Placement(placement.device, torch.float32, placement.channels_last and forwards)
         pipe = load_source(resolve_base(base), whole, stored=stored)
         phrases = [phrase for concept in concepts for phrase in concept.phrases]
         refuse_cut(pipe.tokenizer, phrases, what="concept")

@@ -86,7 +86,9 @@ def load_source(source: Source, placement: Placement, *, stored: Collection[str]
         location = _on_disk(source, index_file, variants)
         modules = {}
         for name, cls in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel)):
-            dtype = _stored_dtype(source, name) if name in stored else placement.dtype
+            # Read as it is stored, and turned into what is wanted in one pass over the weights.
+            at_once = name != "text_encoder" and placement.dtype == torch.float32
+            dtype = _stored_dtype(source, name) if name in stored or at_once else placement.dtype
             module, info = cls.from_pretrained(
                 location,
                 subfolder=name,
@@ -96,6 +98,8 @@ def load_source(source: Source, placement: Placement, *, stored: Collection[str]
                 **where,
             )
             _check_complete(info, where=f"{source.ref}/{name}")
+            if at_once and name not in stored:
+                module.to(dtype=placement.dtype, **_layout(placement))
             modules[name] = module
         pipe = StableDiffusionPipeline.from_pretrained(
             location,
@@ -131,10 +135,13 @@ def place(pipe: Any, placement: Placement) -> Any:
     for module in (pipe.unet, pipe.vae, pipe.text_encoder):
         module.eval()
         module.requires_grad_(False)
-    if placement.channels_last:
-        pipe.unet.to(memory_format=torch.channels_last)
-        pipe.vae.to(memory_format=torch.channels_last)
+    for module in (pipe.unet, pipe.vae) if placement.channels_last else ():
+        module.to(**_layout(placement))
     return pipe
+
+
+def _layout(placement: Placement) -> dict[str, Any]:
+    return {"memory_format": torch.channels_last} if placement.channels_last else {}
 
 
 def read_index(path: Path, *, where: str) -> dict[str, Any]:

@@ -30,6 +30,21 @@ def test_a_folder_loads_whole_with_gradients_off(base: Path) -> None:
     assert pipe.safety_checker is None and default_resolution(pipe) == 32
 
 
+@pytest.mark.parametrize("stored", [torch.float16, torch.float32])
+def test_weights_are_widened_and_laid_out_without_a_bit_lost(copy: Path, stored: torch.dtype) -> None:
+    for path in (copy / "unet", copy / "vae"):
+        file = path / "diffusion_pytorch_model.safetensors"
+        save_file({name: value.to(stored) for name, value in load_file(file).items()}, file, metadata={"format": "pt"})
+    pipe = load_pipeline(copy, device="cpu")
+    for part in ("unet", "vae"):
+        wanted = load_file(copy / part / "diffusion_pytorch_model.safetensors")
+        state = getattr(pipe, part).state_dict()
+        assert state.keys() == wanted.keys()
+        for name, value in state.items():
+            assert value.dtype == torch.float32 and torch.equal(value, wanted[name].float()), name
+            assert value.dim() != 4 or value.is_contiguous(memory_format=torch.channels_last), name
+
+
 def test_loading_says_nothing(base: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
     load_pipeline(base, device="cpu")
     assert capfd.readouterr() == ("", "")
