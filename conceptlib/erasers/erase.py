@@ -86,9 +86,8 @@ def erase(
         # Weights are loaded whole: what is trained or saved must not have been rounded. Autocast makes the forwards
         # fast.
         forwards = getattr(method, "FORWARDS", True)
-        stored = () if forwards else ("unet", "vae")
         whole = Placement(placement.device, torch.float32, placement.channels_last and forwards)
-        pipe = load_source(resolve_base(base), whole, stored=stored)
+        pipe = load_source(resolve_base(base), whole, stored=() if forwards else ("unet", "vae"))
         phrases = [phrase for concept in concepts for phrase in concept.phrases]
         refuse_cut(pipe.tokenizer, phrases, what="concept")
         neighbours = find_neighbours(pipe, phrases, spec.neighbours, seed=spec.seed)
