@@ -141,6 +141,7 @@ def without_empty(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> li
     """The rows without the columns of metrics of which no run measured anything."""
     columns = {*names, *(f"base_{name}" for name in names)}
     empty = {key for key in columns if all(row.get(key) is None for row in rows)}
+    empty |= {key for row in rows for key in row if key.endswith("_of_base") and all(r[key] is None for r in rows)}
     return [{key: value for key, value in row.items() if key not in empty} for row in rows]
 
 

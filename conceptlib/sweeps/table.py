@@ -56,7 +56,8 @@ def shown(rows: Sequence[Row]) -> list[str]:
     of_base = [name for name in found if name.endswith(OF_BASE)]
     kept = [name for name in found if not name.endswith(OF_BASE)]
     if of_base:
-        at = next(k for k, name in enumerate(kept) if about(name).unit == "share" and about(name).higher_is_better)
+        high = (k for k, name in enumerate(kept) if about(name).unit == "share" and about(name).higher_is_better)
+        at = next(high, len(kept) - 1)
         kept.insert(at + 1, of_base[0])
     return kept
 

@@ -13,11 +13,13 @@ from PIL import Image
 
 from conceptlib.cli.main import main
 from conceptlib.errors import ConceptlibError
-from conceptlib.specs import SpecError, load_spec
+from conceptlib.specs import SpecError, find_all, load_spec
+from conceptlib.specs.results import record, result_of, results
+from conceptlib.stats import wilson
 from conceptlib.store import Store
-from conceptlib.sweeps import cells, sweep
+from conceptlib.sweeps import Run, Sweep, cells, sweep
 from conceptlib.sweeps.cells import found
-from conceptlib.sweeps.report import collect
+from conceptlib.sweeps.report import collect, recordable
 from tests.support.models import save_pipeline
 from tests.support.stand_in import install
 
@@ -186,22 +188,40 @@ def test_a_sweep_over_icd(write: Any, capsys: pytest.CaptureFixture[str], home: 
     """What is measured, in which unit and which way it is better comes from the suite's metrics."""
     detect = ["n=4", "num_steps=1", "kid_subsets=2", "detector=zxing"]
     write(recipes=["stand-in/a"], targets=["QR code"], suite="icd", evaluate=detect)
-    assert main(["sweep", "mine", "--out", "out", "--record"]) == 0
+    assert main(["sweep", "mine", "--out", "out"]) == 0
     shown = capsys.readouterr().out
     assert "concept rate, %" in shown and "caption accuracy, %" in shown and "KID" in shown
     data = json.loads(Path("out/mine.json").read_text())
     assert len(data["runs"]) == 2 and all(run["concept_rate"] == 0 for run in data["runs"])
-    assert {"base_kid", "caption_of_base"} <= set(data["runs"][0]) and "target_accuracy" not in data["runs"][0]
+    assert "base_kid" in data["runs"][0] and "target_accuracy" not in data["runs"][0]
     (line,) = data["lines"]
     assert line["concept_rate"]["high"] <= 1 and line["kid"]["interval"] == "t95"
     page = Path("out/mine.md").read_text()
     assert "| recipe | concept rate, % ↓ | caption accuracy, % ↑ |" in page and "`concept_rate`: ICR" in page
     assert "## Neighbours" not in page and "mine-retain.png" in page
-    entry = (
-        json.loads(Path("recipes/results.json").read_text())["stand-in/a"]
-        if Path("recipes/results.json").is_file()
-        else None
-    )
-    if entry:  # a base of noise may read no caption right, and has no share then
-        assert entry["metrics"]["target"] == {"name": "concept_rate", "unit": "share"}
     assert all(one.evaluation for one in found(load_spec("sweep", "mine"), Store()))
+
+
+def test_what_is_recorded_of_a_suite_is_told_by_its_metrics(
+    write: Any, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    write(recipes=["stand-in/a"], targets=["QR code"], suite="icd")
+    counted = {"concept_rate": (3, 1), "caption_accuracy": (10, 9)}
+    rows = [
+        wilson(k, 10).score(subject, metric)
+        for metric, pair in counted.items()
+        for subject, k in zip(("base", "checkpoint"), pair, strict=True)
+    ]
+    monkeypatch.setattr(Run, "scores", lambda run: [] if run.error else rows)
+    spec = load_spec("sweep", "mine")
+    done = Sweep(spec, tuple(Run(cell) for cell in cells(spec)))
+    entry = recordable(done, collect(done, Store()))["stand-in/a"]
+    assert (entry["target"], entry["retain"]) == (0.1, 0.9)
+    told = {key: (said["name"], said["unit"]) for key, said in entry["metrics"].items()}
+    assert told == {"target": ("concept_rate", "share"), "retain": ("caption_of_base", "share")}
+    record({"stand-in/a": entry})
+    (found_spec,) = [one for one in find_all("recipe") if one.name == "stand-in/a"]
+    shown = result_of(found_spec, results())
+    assert "concept_rate 10 % (10 to 10), caption_of_base 90 % (90 to 90)" in shown
+    failed = Sweep(spec, tuple(Run(cell, error="no") for cell in cells(spec)))
+    assert recordable(failed, collect(failed, Store())) == {}
