@@ -94,7 +94,9 @@ def _apply(document: Document, schema: type[Spec], overrides: Iterable[str]) -> 
             if inside is None:  # `params:` with nothing under it
                 inside = target[part] = {}
             if not isinstance(inside, dict):
-                problems.append(Problem(where, ".".join(place[:depth]), "has no fields inside; it is not a mapping"))
+                problems.append(
+                    Problem(where, ".".join(map(str, place[:depth])), "has no fields inside; it is not a mapping")
+                )
                 break
             target = inside
         else:

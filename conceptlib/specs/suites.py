@@ -101,8 +101,9 @@ class Part(BaseModel):
         where `label` says the same.
         """
         name = self.module if key == "source" else self.module.replace("-", "_")
-        named = {} if label == name else {key: name}
-        return named | self.params.model_dump(mode="json") | ({"optional": True} if self.optional else {})
+        named: dict[str, Any] = {} if label == name else {key: name}
+        named |= self.params.model_dump(mode="json")
+        return named | ({"optional": True} if self.optional else {})
 
 
 def options_of(data: Mapping[str, Any]) -> dict[str, Place]:
@@ -149,13 +150,16 @@ def expand(document: Document) -> None:
                 document.lines[place] = document.lines[("params", key)]
 
 
+def _other_module(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return any(name in new and new[name] != old.get(name) for name in ("source", "metric", "judge"))
+
+
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`above` over `below`, mapping by mapping; what names another module replaces the whole of it."""
     found = copy.deepcopy(dict(below))
     for key, value in above.items():
         old = found.get(key)
-        inside = isinstance(old, dict) and isinstance(value, dict)
-        if inside and not any(name in value and value[name] != old.get(name) for name in ("source", "metric", "judge")):
+        if isinstance(old, dict) and isinstance(value, dict) and not _other_module(old, value):
             found[key] = merged(old, value)
         else:
             found[key] = copy.deepcopy(value)
