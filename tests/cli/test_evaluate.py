@@ -45,7 +45,7 @@ def test_what_is_wrong_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_suite_is_the_one_that_fits(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["erase", "uce/object", "--device", "cpu", "-q"]) == 0
-    few = ["n=2", "neighbour_n=1", "num_steps=1", "kid_subsets=2", "--device", "cpu"]
+    few = ["n=4", "neighbour_n=2", "num_steps=1", "kid_subsets=2", "--device", "cpu"]
     capsys.readouterr()
     assert main(["evaluate", "uce/object", *few, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
