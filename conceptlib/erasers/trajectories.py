@@ -19,6 +19,7 @@ from conceptlib.models.devices import send
 from conceptlib.models.encoding import PromptCache
 from conceptlib.models.prediction import wide
 from conceptlib.models.sampling import denoise, rows_at_once
+from conceptlib.models.schedules import fresh
 from conceptlib.store.seeds import row_seed
 
 MAX_ROWS = 16
@@ -54,10 +55,11 @@ class Trajectories:
 
     Args:
         walks: N of them; the noise of each follows from the job's seed, its position and the round.
-        num_steps: S, DDIM steps.
+        num_steps: S, steps of a walk.
         guidance_scale: of the walk, above 1.
         by_student: the student walks and the teacher (the frozen base) is asked at every point; else the base walks and
             is the teacher in one.
+        own_scheduler: the walks are by the scheduler that the base was saved with, not by DDIM; S are its first ones.
     """
 
     def __init__(
@@ -69,9 +71,11 @@ class Trajectories:
         num_steps: int,
         guidance_scale: float,
         by_student: bool,
+        own_scheduler: bool = False,
     ) -> None:
         self.job, self.student, self.walks = job, student, list(walks)
         self.num_steps, self.guidance_scale, self.by_student = num_steps, guidance_scale, by_student
+        self.own_scheduler = own_scheduler
         self.embeds = PromptCache(job.pipe)
         self._cache = self._round(0)
 
@@ -125,9 +129,8 @@ class Trajectories:
     def _walk(self, rows: range, number: int) -> dict[str, torch.Tensor]:
         walks = [self.walks[row] for row in rows]
         seeds = [row_seed(self.job.seed, number * len(self.walks) + row, "walk") for row in rows]
-        noise = torch.stack(
-            [torch.randn(self.student.shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        )
+        sources = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = torch.stack([torch.randn(self.student.shape, generator=source) for source in sources])
         prompts = ["" for _ in walks] + [walk.start for walk in walks]
         asked = prompts + [walk.concept for walk in walks] if self._three else prompts
         embeds = self.embeds.encode(asked)
@@ -155,5 +158,8 @@ class Trajectories:
                 num_steps=self.num_steps,
                 guidance_scale=self.guidance_scale,
                 watch=watch,
+                scheduler=fresh(self.job.pipe.scheduler) if self.own_scheduler else None,
+                generators=sources,
+                until=self.num_steps,
             )
         return {name: torch.stack([one[name] for one in kept], dim=1).cpu().clone() for name in kept[0]}

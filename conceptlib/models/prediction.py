@@ -42,7 +42,13 @@ class Prediction:
         dtype = wide(like).dtype
         if like.device not in self._on:
             self._on[like.device] = send(self._alphas_cumprod, like.device)
-        bar = self._on[like.device][timesteps.to(like.device).long()].to(dtype).reshape(-1, 1, 1, 1)
+        bars, where = self._on[like.device], timesteps.to(like.device)
+        bar = bars[where.long()]
+        if where.is_floating_point():  # Euler and its like stand between timesteps; σ / α is linear there
+            over = ((1 - bars) / bars).sqrt()
+            below = over[where.long()]
+            bar = 1 / (1 + torch.lerp(below, over[where.ceil().long()], where.frac().to(below)) ** 2)
+        bar = bar.to(dtype).reshape(-1, 1, 1, 1)
         return bar.sqrt(), (1 - bar).sqrt()
 
     def to_epsilon(self, output: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:

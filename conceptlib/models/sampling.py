@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any, Protocol
 
 import numpy as np
@@ -158,8 +159,11 @@ def denoise(
     guidance_scale: float,
     rule: GuidanceRule | None = None,
     watch: Watch | None = None,
+    scheduler: Any | None = None,
+    generators: Sequence[torch.Generator] | None = None,
+    until: int | None = None,
 ) -> torch.Tensor:
-    """The DDIM loop.
+    """The DDIM loop, or that of another scheduler.
 
     Args:
         noise: standard normal, (N, C, h, w), any device.
@@ -167,11 +171,14 @@ def denoise(
             (E blocks of N) what the rule or the watcher wants to know besides; else (N, 77, D).
         rule: how guidance combines the predictions; None for the usual way.
         watch: called at every step, before the latents move.
+        scheduler: who steps instead of DDIM; its state is its own.
+        generators: one a row, for schedulers that add noise as they go.
+        until: how many of the scheduler's timesteps are visited; None: all.
 
     Returns:
         Latents (N, C, h, w) on the UNet's device, in float32 at least.
     """
-    scheduler = ddim(pipe.scheduler)
+    scheduler = ddim(pipe.scheduler) if scheduler is None else scheduler
     # The scheduler looks its numbers up on the CPU: those of a device's timestep would have to be waited for.
     scheduler.set_timesteps(num_steps)
     timesteps = send(scheduler.timesteps, pipe.unet.device)
@@ -183,22 +190,27 @@ def denoise(
     blocks = len(embeds) // len(noise)
     # The latents and the guidance stay in float32: in bfloat16 every step would round them to 8 bits.
     latents = send(noise, pipe.unet.device).to(torch.promote_types(dtype, torch.float32)) * scheduler.init_noise_sigma
-    for step, timestep in enumerate(timesteps):
-        inputs = scheduler.scale_model_input(torch.cat([latents] * blocks) if blocks > 1 else latents, timestep)
+    options = (
+        {"generator": list(generators)} if generators and "generator" in signature(scheduler.step).parameters else {}
+    )
+    for step, timestep in enumerate(timesteps[:until]):
+        # Of variance 1, whatever the scheduler's own latents are.
+        seen = scheduler.scale_model_input(latents, scheduler.timesteps[step])
+        inputs = torch.cat([seen] * blocks) if blocks > 1 else seen
         outputs = wide(paced(pipe.unet, inputs.shape, partial(_predict, pipe.unet, inputs.to(dtype), timestep, embeds)))
         if watch is not None:
-            watch(step, timestep, latents, outputs)
+            watch(step, timestep, seen, outputs)
         if guided:
             outputs = combine(
                 outputs,
-                latents,
+                seen,
                 timestep,
                 step=step,
                 guidance_scale=guidance_scale,
                 prediction=prediction,
                 rule=run,
             )
-        latents = scheduler.step(outputs, scheduler.timesteps[step], latents, return_dict=False)[0]
+        latents = scheduler.step(outputs, scheduler.timesteps[step], latents, **options, return_dict=False)[0]
     return latents
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
@@ -22,6 +23,11 @@ def ddim(scheduler: Any) -> Any:
     from diffusers import DDIMScheduler
 
     return DDIMScheduler.from_config(scheduler.config, clip_sample=False, steps_offset=1)
+
+
+def fresh(scheduler: Any) -> Any:
+    """A scheduler of its own state. It is copied: `from_config` would undo the settings that the pipeline corrected."""
+    return copy.deepcopy(scheduler)
 
 
 def schedule_problem(scheduler: Any) -> str:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from pydantic import ValidationError
@@ -17,6 +19,7 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.models.parts import select
 from conceptlib.specs import load_spec
 from conceptlib.store import Artifact, Store
+from conceptlib.store.seeds import row_seed
 from tests.support.jobs import adam_step, build_job, epsilon
 
 SETTINGS: dict[str, Any] = {
@@ -24,6 +27,10 @@ SETTINGS: dict[str, Any] = {
     "grad_clip": 0.0, "lr": 1e-3,
 }  # fmt: skip
 ROWS = [0, 2, 4, 5]
+SCHEDULERS = (
+    "PNDM", "DDIM", "DDPM", "DEISMultistep", "DPMSolverMultistep", "EulerAncestralDiscrete", "EulerDiscrete",
+    "HeunDiscrete", "LMSDiscrete", "UniPCMultistep",
+)  # fmt: skip
 LOSSES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"l2": torch.square, "l1": torch.abs}
 
 
@@ -148,6 +155,44 @@ def test_walks_are_guided_ddim_from_the_rows_own_noise(tmp_path: Path, predictio
         latents = (bar**0.5 * clean + (1 - bar) ** 0.5 * noise).detach()
 
 
+@pytest.mark.filterwarnings("ignore:The configuration file of this scheduler:FutureWarning")
+@pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_the_releases_walks_are_those_of_the_bases_own_scheduler(tmp_path: Path, name: str) -> None:
+    kind = getattr(diffusers, f"{name}Scheduler")
+    prediction_type = "v_prediction" if name == "EulerDiscrete" else "epsilon"
+    params = Params(**{**SETTINGS, "convention": "release", "num_steps": 4, "start_guidance": 2.5, "batch_size": 2})
+    job = build_job(tmp_path, params, dtype=torch.float32, prediction_type=prediction_type)
+    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    extra = {"skip_prk_steps": True} if name == "PNDM" else {}
+    plain = diffusers.StableDiffusionPipeline(
+        **{**job.pipe.components, "scheduler": kind(**schedule, **extra, prediction_type=prediction_type)},
+        requires_safety_checker=False,
+    )
+    plain.set_progress_bar_config(disable=True)
+    job = dataclasses.replace(job, pipe=plain)
+    points = EsdObjective(job).points.read(range(4))
+
+    seen: list[tuple[torch.Tensor, Any]] = []
+    hook = plain.unet.register_forward_pre_hook(lambda _, given: seen.append((given[0][1:], given[1])))
+    source = torch.Generator().manual_seed(row_seed(job.seed, 0, "walk"))
+    noise = torch.randn(1, *points.latents.shape[1:], generator=source)
+    options = {"height": 32, "width": 32, "num_inference_steps": 4, "guidance_scale": 2.5, "output_type": "latent"}
+    plain("a red ring", latents=noise, generator=[source], **options)
+    hook.remove()
+    torch.testing.assert_close(points.latents, torch.cat([one for one, _ in seen[:4]]), rtol=1e-3, atol=1e-3)
+    assert points.timesteps.tolist() == [float(time) for _, time in seen[:4]]
+    said = epsilon(plain, plain.unet, points.latents, points.timesteps.long(), ["a red ring"] * 4)
+    torch.testing.assert_close(points.concept, said, rtol=1e-3, atol=1e-3)
+
+
+def test_others_than_the_release_walk_by_ddim(tmp_path: Path) -> None:
+    params = Params(**{**SETTINGS, "convention": "release", "as_released": False})
+    job = build_job(tmp_path, params)
+    job.pipe.scheduler = diffusers.EulerDiscreteScheduler.from_config(job.pipe.scheduler.config)
+    assert EsdObjective(job).points.read([0, 1, 2]).timesteps.tolist() == [667, 334, 1]
+
+
 def test_several_concepts_and_templates_share_the_walks(tmp_path: Path) -> None:
     params = Params(**{**SETTINGS, "trajectories": 5, "templates": ("{}", "a picture of {}")})
     objective = EsdObjective(build_job(tmp_path, params, ("a ring", "a star")))
@@ -256,7 +301,7 @@ def test_the_manifest_tells_the_convention(call: Callable[..., Artifact]) -> Non
     artifact = call("convention=release", "eta=2.0", "erase_from=a ring", "variant=u")
     assert artifact.info["convention"] == (
         "ESD-u, release target, eta 2, f = 'a ring', trained at f, without normalisation layers, "
-        "latents walked by the frozen base"
+        "latents walked by the frozen base, by its own DDIMScheduler"
     )
     assert artifact.lock["recipe"]["params"]["convention"] == "release"
 

@@ -10,8 +10,8 @@ loss ‖ε_θ(z_t, c) − y‖², in the release ‖ε_θ(z_t, f) − y‖². Wi
 what is trained: ESD-x cross-attention (strict: its keys and values), ESD-u everything else, ESD-self self-attention,
 ESD-all.
 
-Unlike the authors' code, all steps of a walk are trained on, its timesteps are not jittered, and it is walked by DDIM
-whatever scheduler the base was saved with.
+A walk is by DDIM, whatever scheduler the base was saved with; in the release by that scheduler. Unlike the authors'
+code, all steps of a walk are trained on, and its timesteps are not jittered.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class Params(WeightParams):
 
     convention: the target's form; with ESD-u also whether the output convolution and the time embedding are left out
         (paper) or trained (release).
-    as_released: with `convention: release`, what else the authors' code does: the student is trained at f, and ESD-u
-        and -all leave normalisation layers as they are. It is so unless it is turned off.
+    as_released: with `convention: release`, what else the authors' code does: the student is trained at f, ESD-u
+        and -all leave normalisation layers as they are, and walks are by the base's own scheduler. It is so unless it
+        is turned off.
     erase_from: f where it is not the concept: what the concept is taken out of.
     templates: what is said around a concept; every one is trained on.
     sampler: who walks; the student's walks are made anew every `refresh` steps.
@@ -89,14 +90,15 @@ class Params(WeightParams):
         }
         return parts[self.variant]
 
-    def in_words(self) -> str:
-        """The convention, for the manifest and the card."""
+    def in_words(self, scheduler: str = "") -> str:
+        """The convention, for the manifest and the card. scheduler: the name of the base's."""
         walker = "the frozen base" if self.sampler == "base" else f"the student, anew every {self.refresh} steps"
         source = f"f = {self.erase_from!r}" if self.erase_from else "f = c"
         if self.erase_from:
             source += ", trained at f" if self.as_released else ", trained at c"
         if self.variant in ("u", "all"):
             source += ", without normalisation layers" if self.as_released else ", with normalisation layers"
+        walker += f", by its own {scheduler}" if self.as_released and scheduler else ""
         return f"ESD-{self.variant}, {self.convention} target, eta {self.eta:g}, {source}, latents walked by {walker}"
 
 
@@ -110,6 +112,7 @@ def run(job: Job) -> Result:
     from conceptlib.erasers.loop import train
 
     params: Params = job.params
+    convention = params.in_words(type(job.pipe.scheduler).__name__)
     objective = EsdObjective(job)
     report = train(
         objective,
@@ -124,8 +127,8 @@ def run(job: Job) -> Result:
     return Result(
         adapter=params.adapter,
         changed=objective.student.release(),
-        convention=params.in_words(),
-        info={**report.as_dict(), "convention": params.in_words(), "points": len(objective.points)},
+        convention=convention,
+        info={**report.as_dict(), "convention": convention, "points": len(objective.points)},
     )
 
 
@@ -160,6 +163,7 @@ class EsdObjective:
             num_steps=params.num_steps,
             guidance_scale=params.start_guidance,
             by_student=params.sampler == "student",
+            own_scheduler=params.as_released,
         )
         if params.sampler == "base":
             self.points.ready()

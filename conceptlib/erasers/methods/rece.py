@@ -64,6 +64,7 @@ def run(job: Job) -> Result:
         job.pipe,
         edit,
         params.adapter,
-        f"UCE (positions: {params.positions}), {params.rounds} rounds at all positions, rho {params.regularisation:g}",
+        f"UCE (positions: {params.positions}), {params.rounds} rounds at all positions, rho {params.regularisation:g}"
+        + (", an empty anchor is the begin mark" if begin else ""),
         {"edited": len(wanted), "preserved": len(kept), "rounds": params.rounds, "derived_norms": found},
     )
