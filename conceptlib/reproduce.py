@@ -89,7 +89,8 @@ def reproduce(
         ref: what `Store.get` finds, or a folder with a manifest. Ancestors are looked for in the store, then by their
             manifests beside and below that folder.
         into: the folder of the new store; by default `reproduced/<id>` in the store's home.
-        source: where the pictures are that a dataset was built from, if not in the embedded world or on the Hub.
+        source: where the pictures are that a dataset was built from, if not in the embedded world or on the Hub; or the
+            file or folder that a checkpoint was imported from.
         dry_run: only say what would be made.
         device: for everything; the best there is if None.
         progress: called with (stage, done, total).
@@ -166,14 +167,19 @@ def _refuse_impossible(one: Artifact, source: str | None) -> None:
         pinned = one.lock.get("source") or {}
         if pinned.get("kind") not in (None, "world") and "id" not in pinned and not source:
             hint = "it was built from files that lie somewhere: say where, with --source PATH"
-    elif one.kind == "checkpoint" and "recipe" not in one.lock:
-        hint = "it was imported: `conceptlib import` takes it over again"
+    elif _imported(one) and not source:
+        hint = "it was imported: say what from, with --source PATH (or org/name/path/to/file)"
     elif one.kind == "annotations" and one.name != "truth" and "detector" not in one.lock:
         hint = "they were imported: `conceptlib import` takes them over again"
     elif one.kind == "images" and not (one.path / "data").is_dir():
         hint = "its captions are only in its pictures' tables, and they are not here"
     if hint:
         raise ConceptlibError(f"{one.kind} {one.ref} cannot be made again from its manifest", where=one.path, hint=hint)
+
+
+def _imported(one: Artifact) -> bool:
+    """Whether a checkpoint was made elsewhere: its lock then holds no whole recipe."""
+    return one.kind == "checkpoint" and "kind" not in (one.lock.get("recipe") or {})
 
 
 class _Maker:
@@ -277,6 +283,8 @@ class _Maker:
     def _checkpoint(self, was: Artifact) -> Artifact:
         from conceptlib.erasers.erase import erase
 
+        if _imported(was):
+            return self._import(was)
         return erase(
             self._spec(was, was.lock["recipe"]),
             data=self._parent(was, "dataset"),
@@ -284,6 +292,22 @@ class _Maker:
             base=_base(was.lock["base"]),
             dtype=was.lock.get("dtype"),
             device=self.device,
+            **self._common(),
+        )
+
+    def _import(self, was: Artifact) -> Artifact:
+        from conceptlib.erasers.foreign.importer import import_checkpoint
+        from conceptlib.specs.discover import names
+
+        assert self.source is not None  # refused before
+        recipe, known = was.lock["recipe"], names("concept")
+        concepts = [name if name in known else phrases[0] for name, phrases in was.lock["phrases"].items()]
+        return import_checkpoint(
+            self.source,
+            method=recipe["method"],
+            concepts=concepts,
+            base=_base(was.lock["base"]),
+            name=was.name,
             **self._common(),
         )
 

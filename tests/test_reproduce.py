@@ -7,16 +7,21 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 from conceptlib.cli.main import main
 from conceptlib.concepts.build import build
 from conceptlib.detectors.annotate import annotate
 from conceptlib.erasers.erase import erase
+from conceptlib.erasers.foreign.importer import import_checkpoint
 from conceptlib.errors import ConceptlibError, NotFound
 from conceptlib.evaluators.suite import evaluate
 from conceptlib.models.generate import generate
+from conceptlib.models.loading import load_pipeline
 from conceptlib.reproduce import reproduce
+from conceptlib.specs.registry import METHODS
 from conceptlib.store import Store
+from tests.support.compvis import save_single
 from tests.support.models import save_pipeline
 from tests.support.pictures import picture
 
@@ -87,3 +92,43 @@ def test_what_no_manifest_can_make_again_is_said_first(tmp_path: Path) -> None:
     shutil.copy(seen.path / "manifest.json", folder)
     with pytest.raises(NotFound, match="the manifest of zxing@"):
         reproduce(folder, store=Store(tmp_path / "empty"), into=tmp_path / "x")
+
+
+METHODS_SHORT: dict[str, tuple[str, ...]] = {
+    "ablating/object": ("images=2", "num_steps=1", "steps=1", "batch_size=2"),
+    "esd/object": ("trajectories=2", "num_steps=2", "steps=1", "batch_size=2"),
+    "esd/sd-release": ("trajectories=2", "num_steps=2", "steps=1", "batch_size=2", "erase_from=a picture"),
+    "negative-prompt/unsafe": (),
+    "rece/object": ("anchor=moon", "neighbours.nearest=0", "convention=release"),
+    "sld/strong": (),
+    "uce/object": ("anchor=moon", "neighbours.nearest=0"),
+}
+"""One recipe a method, small; Geom-Erasing's is above."""
+
+
+def test_every_method_has_its_row() -> None:
+    assert {recipe.partition("/")[0] for recipe in METHODS_SHORT} | {"geom-erasing"} == {*METHODS}
+
+
+@pytest.mark.parametrize("recipe", METHODS_SHORT)
+def test_a_checkpoint_of_every_method_from_its_lock(base: Path, home: Path, tmp_path: Path, recipe: str) -> None:
+    single = save_single(load_pipeline(base, device="cpu"), tmp_path / "one.safetensors", configs=base)
+    overrides = ["targets=[star]", *METHODS_SHORT[recipe]]
+    checkpoint = erase(recipe, base=single, store=Store(), overrides=overrides)
+    result = reproduce(checkpoint, into=tmp_path / "again")
+    assert result.same, [step.why for step in result.steps]
+
+
+def test_an_imported_checkpoint_from_its_lock_and_its_source(base: Path, home: Path, tmp_path: Path) -> None:
+    unet = load_pipeline(base, device="cpu").unet
+    new = {name: value + 0.1 for name, value in unet.named_parameters() if "attn2.to_k" in name}
+    path = tmp_path / "esd.safetensors"
+    save_file(new, path)
+    given = {"method": "esd", "concepts": ["Van Gogh", "qr-code"], "base": base}
+    checkpoint = import_checkpoint(path, **given, name="esd/mine", store=Store())
+    with pytest.raises(ConceptlibError, match="--source PATH"):
+        reproduce(checkpoint, into=tmp_path / "again")
+    assert reproduce(checkpoint, into=tmp_path / "again", source=str(path)).same
+    save_file({name: value + 0.1 for name, value in new.items()}, path)
+    other = reproduce(checkpoint, into=tmp_path / "third", source=str(path))
+    assert not other.same and any("source.sha256" in why for why in other.steps[0].why)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.option(
     "--into", metavar="DIR", default=None, help="The folder of the new store. [default: reproduced/ID in the home]"
 )
-@click.option("--source", metavar="PATH", default=None, help="Where the pictures are that a dataset was built from.")
+@click.option(
+    "--source", metavar="PATH", default=None, help="What a dataset was built from, or a checkpoint imported from."
+)
 @output.dry_run_option
 @output.device_option
 @output.options

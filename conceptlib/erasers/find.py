@@ -8,6 +8,7 @@ from conceptlib import hubfiles
 from conceptlib.errors import ConceptlibError, NotFound
 from conceptlib.hub import reading
 from conceptlib.huberrors import Absent
+from conceptlib.models.bases import ENDINGS, hub_file, whole_models
 from conceptlib.store import Artifact, Store
 from conceptlib.worlds import weights
 
@@ -30,7 +31,9 @@ def find(ref: str | Path | Artifact, store: Store | None = None) -> Path | None:
     folder = Path(text).expanduser()
     if _is_file(folder / CHECKPOINT):
         return folder.resolve()
-    if weights(text) is not None or _is_file(folder / _INDEX):
+    if weights(text) is not None or _is_file(folder / _INDEX) or (_is_file(folder) and folder.suffix in ENDINGS):
+        return None
+    if hub_file(text) is not None:
         return None
     store = store or Store()
     named = reading.hub_name(text)
@@ -66,7 +69,7 @@ def _published(named: reading.HubName) -> Path | None:
         found = hubfiles.listing(named.repo, named.revision)
         if CHECKPOINT in found.files:
             return hubfiles.snapshot(named.repo, None, named.revision).folder
-        if _INDEX in found.files:
+        if _INDEX in found.files or whole_models(found.files):
             if found.cached:
                 hubfiles.tell(named.repo, found.commit, cache=True)
             return None

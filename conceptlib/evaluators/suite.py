@@ -9,7 +9,6 @@ Asked again, with the same checkpoint, spec, detector and networks, it returns t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from conceptlib import scores as rows_of
 from conceptlib.errors import ConceptlibError, UsageError
 from conceptlib.evaluators.job import Job
+from conceptlib.models.bases import artifact_name
 from conceptlib.progress import Progress
 from conceptlib.scores import GRID, SCORES
 from conceptlib.specs import ConceptSpec, SuiteSpec, load_concepts, load_spec
@@ -97,7 +97,7 @@ def evaluate(
     from conceptlib.evaluators.run import Run, versions
 
     run = Run(job)
-    name = f"{artifact.name if artifact else _name(str(checkpoint))}/{spec.name}"
+    name = f"{artifact.name if artifact else artifact_name(str(checkpoint))}/{spec.name}"
     lock: dict[str, Any] = {"suite": spec.resolved(), "concepts": list(job.concepts), "measured_with": run.lock}
     with store.draft("evaluation", name, lock=lock | versions(spec), parents=run.parents) as draft:
         if draft.done:
@@ -142,9 +142,3 @@ def scores(evaluation: Artifact) -> list[dict[str, Any]]:
         ConceptlibError: there is no readable `scores.json`.
     """
     return rows_of.read(evaluation.path)
-
-
-def _name(source: str) -> str:
-    """The name, as an artifact's, of a model that is not one: the folder's, or the Hub id's without its revision."""
-    text = Path(source).name if Path(source).is_dir() else source.partition("@")[0]
-    return "/".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip(".-") or "model" for part in text.split("/"))

@@ -6,7 +6,6 @@ Rows are written a shard of `SHARD_ROWS` at a time; a shard that is there is not
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,6 +19,7 @@ from conceptlib.concepts.labels import Columns, kinds_of
 from conceptlib.concepts.tables import ImageTable, image_row, shard_name
 from conceptlib.cores import available
 from conceptlib.errors import ConceptlibError
+from conceptlib.models.bases import artifact_name
 from conceptlib.models.beside import Beside
 from conceptlib.models.encoding import PromptCache
 from conceptlib.models.loading import base_lock, resolution_of
@@ -199,5 +199,4 @@ def _name(source: Any, parent: Artifact | None) -> str:
     """A name that the store takes: the checkpoint's, or the base's with what it does not take replaced."""
     if parent is not None:
         return parent.name
-    text = Path(str(source)).name if Path(str(source)).is_dir() else str(source).partition("@")[0]
-    return "/".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip(".-") or "model" for part in text.split("/"))
+    return artifact_name(str(source))

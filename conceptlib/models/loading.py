@@ -1,7 +1,8 @@
 """Load a model of the Stable Diffusion 1.x/2.x shape, and say clearly what is wrong with anything else.
 
-A base is named by `tiny` (the embedded model), by a diffusers folder, or by a Hub id with an optional revision
-(`stable-diffusion-v1-5/stable-diffusion-v1-5@<commit>`). Weights are read from safetensors only.
+A base is named by `tiny` (the embedded model), by a diffusers folder, by a Hub id with an optional revision
+(`stable-diffusion-v1-5/stable-diffusion-v1-5@<commit>`), or by one file with the whole model, here or on the Hub
+(`conceptlib.models.single_file`). Weights of folders are read from safetensors only.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ import torch
 
 from conceptlib import hubfiles
 from conceptlib.errors import ConceptlibError
-from conceptlib.huberrors import Absent
+from conceptlib.huberrors import Absent, OutOfReach
+from conceptlib.models import single_file
 from conceptlib.models.bases import Source as Source
+from conceptlib.models.bases import one_of
 from conceptlib.models.bases import resolve_base as resolve_base
 from conceptlib.models.devices import Placement, choose
 from conceptlib.models.schedules import schedule_problem
 from conceptlib.store.hashing import digest, sha256_file
 
+INDEX = "model_index.json"
 COMPONENTS = {
     "text_encoder": ("transformers", "CLIPTextModel"),
     "tokenizer": ("transformers", "CLIPTokenizer"),
@@ -40,11 +44,16 @@ def base_lock(base: str | Path) -> dict[str, str | None]:
     """What pins a base: `{"ref", "revision", "sha256"}`.
 
     For the embedded model and for folders `sha256` is the digest of every weight, configuration and vocabulary file;
-    for the Hub `revision` is the commit, which pins the files already, and `sha256` is null.
+    for a single file it is the file's (`single_file.lock`); for the Hub `revision` is the commit, which pins the files
+    already, and `sha256` is null.
     """
-    source = resolve_base(base)
+    source = _settled(resolve_base(base))
     if source.on_hub:
-        return {"ref": source.ref.partition("@")[0], "revision": _index_file(source).parent.name, "sha256": None}
+        name = source.file or INDEX
+        commit = _file(source, name).parents[name.count("/")].name
+        return {"ref": source.ref.partition("@")[0], "revision": commit, "sha256": None}
+    if source.single:
+        return single_file.lock(Path(source.location))
     root = Path(source.location)
     names = ["scheduler", *COMPONENTS]
     files = [root / "model_index.json", *(f for name in names for f in sorted((root / name).rglob("*")) if f.is_file())]
@@ -77,6 +86,13 @@ def load_source(source: Source, placement: Placement, *, stored: Collection[str]
     from diffusers.models import AutoencoderKL
     from transformers import CLIPTextModel
 
+    source = _settled(source)
+    if source.single:
+        with quiet():
+            kept = {name: None if name in stored else placement.dtype for name in ("unet", "vae", "text_encoder")}
+            pipe = single_file.pipeline(_single(source), kept)
+        check_shape(pipe, where=source.ref)
+        return place(pipe, placement)
     index_file = _index_file(source)
     index = read_index(index_file, where=source.ref)
     check_index(index, where=source.ref)
@@ -267,7 +283,9 @@ def resolution_of(base: str | Path) -> int:
     Raises:
         ConceptlibError: no such model, or configurations that do not say it.
     """
-    source = resolve_base(base)
+    source = _settled(resolve_base(base))
+    if source.single:
+        return single_file.resolution(_single(source))
     try:
         unet, vae = (json.loads(_file(source, f"{part}/config.json").read_text("utf-8")) for part in ("unet", "vae"))
         return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
@@ -300,9 +318,35 @@ def quiet() -> Iterator[None]:
                 module.enable_progress_bar()
 
 
+def _settled(source: Source) -> Source:
+    """The same base; of a repository on the Hub that has no `model_index.json`, its one file with a whole model."""
+    if not source.on_hub or source.single:
+        return source
+    try:
+        _file(source, INDEX)
+    except (Absent, OutOfReach) as error:
+        if isinstance(error, Absent) and error.missing != "file":
+            raise
+        found = one_of(source, hubfiles.listing(source.location, source.revision).files)
+        if found is None:
+            raise
+        return found
+    return source
+
+
+def _single(source: Source) -> Path:
+    """The file of a base that is one, on this machine, with what is beside it and tells how to read it."""
+    if source.file is None:
+        return Path(source.location)
+    found = hubfiles.listing(source.location, source.revision)
+    for name in single_file.companions(source.file, found.files):
+        hubfiles.file(source.location, name, found.commit)
+    return hubfiles.file(source.location, source.file, found.commit).path
+
+
 def _index_file(source: Source) -> Path:
     """`model_index.json` on this machine; on the Hub's side its parent folder is named by the commit."""
-    return _file(source, "model_index.json")
+    return _file(source, INDEX)
 
 
 def _file(source: Source, name: str) -> Path:

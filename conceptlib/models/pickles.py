@@ -24,10 +24,62 @@ MAX_OPCODES = 1_000_000
 """About 40 a tensor are usual; a million are read in two seconds."""
 MAX_WEIGHT = 64_000_000
 """Objects and characters that a pickle's structure may come to, written out."""
+_TRAINERS = ("pytorch_lightning.", "lightning.")
 _GROWING = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
 _TAKES = {opcode.name: [item.name for item in opcode.stack_before] for opcode in pickletools.opcodes}
 _PICKLES = 5
 """An old file begins with so many: a number, a version, the machine, the weights, their storages' keys."""
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is a pickle, by its first bytes: a zip, or 0x80; a safetensors file is the length of its header
+    in eight bytes, then JSON.
+    """
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[:2] == b"PK" or (head[:1] == b"\x80" and head[8:] != b"{")
+
+
+def read_weights(path: Path) -> Any:
+    """What is in a file of safetensors or of `torch.save`: tensors and plain containers, on the CPU.
+
+    Raises:
+        ConceptlibError: it is damaged, holds more than tensors (nothing of which is run), or would take far more memory
+            or time than its size accounts for.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    pickled = is_pickle(path)
+    if pickled:
+        check(path)
+    try:
+        # weights_only: the unpickler builds tensors and plain containers, and calls nothing else.
+        with torch.serialization.safe_globals(_trainers(path) if pickled else []):
+            return torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ConceptlibError(f"this file cannot be read: {error}", where=str(path)) from error
+    except Exception as error:  # the unpickler's refusals are of many kinds
+        raise ConceptlibError(
+            "this file holds more than tensors, or is damaged; nothing of it was run",
+            where=str(path),
+            hint="where you trust it, load it yourself and save its state dict as safetensors",
+        ) from error
+
+
+def _trainers(path: Path) -> list[Any]:
+    """Stand-ins for the trainer's classes that the first Stable Diffusion `.ckpt` files name beside their weights:
+    empty classes of our own under those names, so that the weights can be read and nothing of a trainer is.
+    """
+    from torch.serialization import get_unsafe_globals_in_checkpoint
+
+    try:
+        names = get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # no zip, or damage: what reads it says so
+        return []
+    known = [name for name in names if name.startswith(_TRAINERS)]
+    return [(type(name.rpartition(".")[2], (), {}), name) for name in known]
 
 
 def check(path: Path) -> None:

@@ -203,10 +203,3 @@ def test_a_damaged_index_is_told(copy: Path, text: str) -> None:
     (copy / "model_index.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ConceptlibError, match=r"model_index\.json cannot be read"):
         load_pipeline(copy, device="cpu")
-
-
-def test_a_single_file_is_told_how_to_become_a_base(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(ConceptlibError, match="single file") as caught:
-        resolve_base(tmp_path / "model.safetensors")
-    assert "from_single_file" in caught.value.hint

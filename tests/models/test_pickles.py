@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import sys
+import types
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -169,3 +172,22 @@ def test_what_is_no_plain_tensor_is_left_out(tmp_path: Path) -> None:
         warnings.simplefilter("ignore", UserWarning)  # torch checks sparse tensors, and says so
         tensors, other = read_tensors(path)
     assert set(tensors) == {"a"} and set(other) == set(odd)
+
+
+def test_a_trainers_notes_beside_the_weights_are_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first Stable Diffusion files name a class of PyTorch Lightning, as the key of its state."""
+    name = "pytorch_lightning.callbacks.model_checkpoint"
+    called: list[str] = []
+    notes = type("ModelCheckpoint", (), {"__module__": name, "__setstate__": lambda self, state: called.append("run")})
+    notes.__qualname__ = "ModelCheckpoint"
+    module = types.ModuleType(name)
+    module.ModelCheckpoint = notes  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, name, module)
+    one = notes()
+    one.best = 1
+    new({"state_dict": {"a": torch.ones(2)}, "callbacks": {notes: {"best": 1}, "more": one}}, tmp_path / "model.ckpt")
+    tensors, _ = read_tensors(tmp_path / "model.ckpt")
+    assert set(tensors) == {"a"} and not called
+    new({"state_dict": {"a": torch.ones(2)}, "callbacks": os.system}, tmp_path / "other.ckpt")
+    with pytest.raises(ConceptlibError, match="nothing of it was run"):
+        read_tensors(tmp_path / "other.ckpt")

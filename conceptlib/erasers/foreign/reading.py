@@ -121,26 +121,7 @@ def read_tensors(path: Path) -> tuple[Tensors, tuple[str, ...]]:
         ConceptlibError: it is damaged, holds more than tensors, or would take more memory or time than its size
             accounts for (`conceptlib.models.pickles`).
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    with path.open("rb") as file:
-        head = file.read(9)
-    # A safetensors file is the length of its header in eight bytes, then JSON; a pickle is a zip or begins with 0x80.
-    pickled = head[:2] == b"PK" or (head[:1] == b"\x80" and head[8:] != b"{")
-    if pickled:
-        pickles.check(path)
-    try:
-        # weights_only: the unpickler builds tensors and plain containers, and calls nothing else.
-        raw = torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ConceptlibError(f"this file cannot be read: {error}", where=str(path)) from error
-    except Exception as error:  # the unpickler's refusals are of many kinds
-        raise ConceptlibError(
-            "this file holds more than tensors, or is damaged; nothing of it was run",
-            where=str(path),
-            hint="where you trust it, load it yourself and save its state dict as safetensors",
-        ) from error
+    raw = pickles.read_weights(path)
     tensors: Tensors = {}
     other: list[str] = []
     for name, value in _leaves(raw, path):
