@@ -56,8 +56,9 @@ def read_weights(path: Path) -> Any:
         check(path)
     try:
         # weights_only: the unpickler builds tensors and plain containers, and calls nothing else.
-        with torch.serialization.safe_globals(_trainers(path) if pickled else []):
-            return torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
+        # The file is opened here, since torch goes by the ending of a name.
+        with torch.serialization.safe_globals(_trainers(path) if pickled else []), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True) if pickled else load_file(path)
     except (SafetensorError, OSError) as error:
         raise ConceptlibError(f"this file cannot be read: {error}", where=str(path)) from error
     except Exception as error:  # the unpickler's refusals are of many kinds

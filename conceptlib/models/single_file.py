@@ -28,7 +28,7 @@ from conceptlib.store.hashing import digest, sha256_file
 
 CONFIGS = Path(__file__).parent / "configs"
 _OPEN_CLIP = "cond_stage_model.model."
-_CONTEXT = "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+_CONTEXT = ".attn2.to_k.weight"
 _FAMILIES = {768: "sd1", 1024: "sd2"}
 _TRAINED_ON = 96
 """Side in latents of the pictures of a 2.x that predicts v; the others' is 64."""
@@ -185,8 +185,11 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _family(shapes: dict[str, tuple[int, ...]], path: Path) -> str:
     """`sd1` or `sd2`."""
-    context = shapes.get(UNET_PREFIX + _CONTEXT)
+    attended = (one for name, one in shapes.items() if name.startswith(UNET_PREFIX) and name.endswith(_CONTEXT))
+    width = next((shape[-1] for shape in attended if shape), 0)
     first = shapes.get(UNET_PREFIX + "input_blocks.0.0.weight")
+    folder, _ = _beside(path)
+    channels = json.loads((folder / "unet/config.json").read_text("utf-8"))["in_channels"] if folder else 4
     problem = ""
     if any(name.startswith("conditioner.embedders.") for name in shapes):
         problem = "it is a Stable Diffusion XL"
@@ -194,14 +197,16 @@ def _family(shapes: dict[str, tuple[int, ...]], path: Path) -> str:
         problem = "it is a transformer (Stable Diffusion 3, FLUX), with no UNet"
     elif first is None:
         problem = "it has no UNet with CompVis' names"
-    elif first[1:2] in ((9,), (8,)):
-        problem = f"its UNet takes {first[1]} channels (an inpainting or editing model)"
+    elif first[1:2] != (channels,):
+        problem = (
+            f"its UNet takes {first[1] if first[1:] else 0} channels, not {channels} (an inpainting or editing model?)"
+        )
     elif not any(name.startswith(VAE_PREFIX + "decoder.") for name in shapes):
         problem = "it has no autoencoder"
     elif not any(name.startswith((TEXT_PREFIX, _OPEN_CLIP)) for name in shapes):
         problem = "it has no text encoder"
-    elif context is None or (context[-1] not in _FAMILIES and _beside(path)[0] is None):
-        problem = f"its UNet attends to vectors of width {context[-1] if context else 'nothing'}, not of 768 or 1024"
+    elif width not in _FAMILIES and folder is None:
+        problem = f"its UNet attends to vectors of width {width}, not of 768 or 1024"
     if problem:
         raise ConceptlibError(
             f"this file cannot be a base: {problem}",
@@ -209,8 +214,7 @@ def _family(shapes: dict[str, tuple[int, ...]], path: Path) -> str:
             hint="a base in one file is a whole Stable Diffusion 1.x/2.x; `conceptlib import FILE --base BASE` reads "
             "weights that were erased elsewhere",
         )
-    assert context is not None
-    return _FAMILIES.get(context[-1], "")
+    return _FAMILIES.get(width, "")
 
 
 def _told(sidecar: Path | None, metadata: dict[str, str], marked: bool) -> str | None:
