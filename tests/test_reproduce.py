@@ -95,7 +95,7 @@ def test_what_no_manifest_can_make_again_is_said_first(tmp_path: Path) -> None:
 
 
 METHODS_SHORT: dict[str, tuple[str, ...]] = {
-    "ablating/object": ("images=2", "num_steps=1", "steps=1", "batch_size=2"),
+    "ablating/object": ("images=8", "num_steps=1", "steps=1", "batch_size=2"),
     "esd/object": ("trajectories=2", "num_steps=2", "steps=1", "batch_size=2"),
     "esd/sd-release": ("trajectories=2", "num_steps=2", "steps=1", "batch_size=2", "erase_from=a picture"),
     "negative-prompt/unsafe": (),
@@ -121,7 +121,7 @@ def test_a_checkpoint_of_every_method_from_its_lock(base: Path, home: Path, tmp_
 
 def test_an_imported_checkpoint_from_its_lock_and_its_source(base: Path, home: Path, tmp_path: Path) -> None:
     unet = load_pipeline(base, device="cpu").unet
-    new = {name: value + 0.1 for name, value in unet.named_parameters() if "attn2.to_k" in name}
+    new = {name: 1.1 * value for name, value in unet.named_parameters() if "attn2.to_k" in name}
     path = tmp_path / "esd.safetensors"
     save_file(new, path)
     given = {"method": "esd", "concepts": ["Van Gogh", "qr-code"], "base": base}
@@ -129,6 +129,6 @@ def test_an_imported_checkpoint_from_its_lock_and_its_source(base: Path, home: P
     with pytest.raises(ConceptlibError, match="--source PATH"):
         reproduce(checkpoint, into=tmp_path / "again")
     assert reproduce(checkpoint, into=tmp_path / "again", source=str(path)).same
-    save_file({name: value + 0.1 for name, value in new.items()}, path)
+    save_file({name: 1.1 * value for name, value in new.items()}, path)
     other = reproduce(checkpoint, into=tmp_path / "third", source=str(path))
     assert not other.same and any("source.sha256" in why for why in other.steps[0].why)

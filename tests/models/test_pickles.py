@@ -182,6 +182,8 @@ def test_a_trainers_notes_beside_the_weights_are_no_obstacle(tmp_path: Path, mon
     notes.__qualname__ = "ModelCheckpoint"
     module = types.ModuleType(name)
     module.ModelCheckpoint = notes  # type: ignore[attr-defined]
+    for place in ("pytorch_lightning", "pytorch_lightning.callbacks"):
+        monkeypatch.setitem(sys.modules, place, types.ModuleType(place))
     monkeypatch.setitem(sys.modules, name, module)
     one = notes()
     one.best = 1
