@@ -299,12 +299,11 @@ class _Maker:
         from conceptlib.erasers.foreign.importer import import_checkpoint
         from conceptlib.specs.discover import names
 
-        assert self.source is not None  # refused before
-        recipe, known = was.lock["recipe"], names("concept")
+        known = names("concept")
         concepts = [name if name in known else phrases[0] for name, phrases in was.lock["phrases"].items()]
         return import_checkpoint(
-            self.source,
-            method=recipe["method"],
+            str(self.source),  # without one it was refused before
+            method=was.lock["recipe"]["method"],
             concepts=concepts,
             base=_base(was.lock["base"]),
             name=was.name,
