@@ -180,6 +180,8 @@ PROMPTS = Registry("conceptlib.evaluators.prompts", needs=("prompts",))
 FAMILIES = Registry("conceptlib.worlds", packages_only=True)
 FORMATS = Registry("conceptlib.formats")
 ENGINES = Registry("conceptlib.engines", needs=("check", "run"))
+# For `conceptlib plugins`; who needs the kinds themselves asks `conceptlib.store.kinds`, which lies below.
+KINDS_OF_ARTIFACT = Registry("conceptlib.store.kinds", name="kinds", needs=("KIND",))
 PAGES = Registry("conceptlib.concepts.show", name="pages", needs=("page",))
 
 

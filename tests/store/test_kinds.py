@@ -86,6 +86,14 @@ def test_a_new_kind_is_one_file(poster: Store, tmp_path: Path, capsys: pytest.Ca
     assert "`make-poster sun` makes it" in caught.value.hint
 
 
+def test_the_command_lets_it_run(poster: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CONCEPTLIB_CONFIG", str(tmp_path / "settings"))
+    monkeypatch.setenv("CONCEPTLIB_PLUGINS", "")
+    assert main(["plugins", "allow", "kinds/poster"]) == 0
+    kinds._found.cache_clear()  # another process, which looks anew
+    assert "poster" in kinds.names()
+
+
 def test_it_is_left_aside_until_it_may_run(poster: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with poster.draft("poster", "sheet", lock={"a": 1}) as draft:
         (draft.path / "sheet.png").write_bytes(b"png")
