@@ -6,10 +6,10 @@ A module of `conceptlib.erasers.methods` has
   module must not import torch;
 * `needs(params) -> frozenset[str]`: which of "data" and "annotations" the method reads;
 * `uses(params)`, if it can also do without: which of them it reads when they are given;
-* `run(job) -> Result`: change `job.pipe` in place and say what was changed;
+* `run(job) -> Result`: change `job.model` in place and say what was changed;
 * `apply(pipe, config)`, only if its `Result` has the adapter `config`: switch the erasure on in a base that was opened,
   for instance by setting `pipe.guidance_rule` (`conceptlib.models.guidance`);
-* `FORWARDS = False`, if it never runs the UNet or the autoencoder: they then stay in the precision of their files, in
+* `FORWARDS = False`, if it never runs the denoiser or the autoencoder: they stay in the precision of their files, in
   half the memory, and the method widens what it edits;
 * `VERSION` (1 where there is none): raised whenever the same recipe comes to mean another checkpoint, or `apply`
   another erasure.
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from conceptlib.erasers.neighbours import Neighbour
     from conceptlib.models.devices import Placement
+    from conceptlib.models.family import Model
     from conceptlib.specs.schema import ConceptSpec
     from conceptlib.store import Artifact
 
@@ -69,7 +71,7 @@ class TrainingParams(Params):
 
 
 class WeightParams(TrainingParams):
-    """Settings of a method that trains weights of the UNet by the shared loop.
+    """Settings of a method that trains weights of the denoiser by the shared loop.
 
     adapter: what the checkpoint holds: the whole model, trained LoRA matrices (of rank `lora_rank`), or the trained
         tensors alone.
@@ -77,7 +79,7 @@ class WeightParams(TrainingParams):
     loss_space: differences are of ε, as the papers have it, or of the model's `output`. For a model that predicts v the
         second is 1 / α times the first: noisy timesteps, where it is decided what is drawn, count as they did when the
         model was trained. For one that predicts ε both are the same.
-    compile: `torch.compile` the UNet; pays off from some hundred steps on.
+    compile: `torch.compile` the denoiser; pays off from some hundred steps on.
     resolution: pixels; 0: what the base was trained on.
     """
 
@@ -113,12 +115,19 @@ class Job:
     progress: Progress | None = None
     neighbours: Sequence[Neighbour] = ()
 
+    @cached_property
+    def model(self) -> Model:
+        """`pipe` as its family's `Model`: what methods work on, whatever the family."""
+        from conceptlib.models.family import of
+
+        return of(self.pipe)
+
 
 @dataclass(frozen=True)
 class Result:
     """What `run` did to the pipeline.
 
-    adapter: `full` (any weight may have changed), `lora` (peft adapters on the UNet, perhaps on the text encoder; or
+    adapter: `full` (any weight may have changed), `lora` (peft adapters on the denoiser, perhaps on encoders; or
     `changed` weights whose change is of low rank), `tensors` (those of `changed`), `embeddings` (nothing but new rows
     of the embedding table) or `config` (no weight; the method's module has `apply(pipe, config)`).
     tokens: strings added to the tokenizer. convention: the paper's or release's variant of the formula. info: numbers

@@ -25,14 +25,18 @@ from conceptlib.erasers.find import CHECKPOINT
 from conceptlib.erasers.find import find as find
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import Placement, choose
-from conceptlib.models.loading import base_lock, load_source, place, resolve_base
+from conceptlib.models.family import of
+from conceptlib.models.loading import place
 from conceptlib.models.pipeline import ErasedPipeline as ErasedPipeline
 from conceptlib.models.pipeline import dressed
+from conceptlib.models.reference import ModelRef
 from conceptlib.specs.registry import ERASURE_ADAPTERS, METHODS
 from conceptlib.specs.schema import ConceptSpec
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import atomic_write
 from conceptlib.store.manifest import MANIFEST
+
+PIPELINE = "StableDiffusionPipeline"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Checkpoint:
 
     base: `base_lock`'s answer for what it was trained on. concepts: their names; phrases: what each of them is called
     in prompts, in the same order. tensors: `component.name` of every tensor that was changed, where a method says so.
+    pipeline: diffusers' class; the file has it only where it is not the default.
     """
 
     recipe: str
@@ -53,6 +58,7 @@ class Checkpoint:
     tokens: tuple[str, ...]
     phrases: tuple[str, ...] = ()
     tensors: tuple[str, ...] = ()
+    pipeline: str = PIPELINE
     schema: int = 1
 
     @classmethod
@@ -81,7 +87,10 @@ class Checkpoint:
 
     def write(self, folder: Path) -> None:
         """Write `checkpoint.json`, whole or not at all."""
-        atomic_write(folder / CHECKPOINT, json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+        said = asdict(self)
+        if self.pipeline == PIPELINE:  # as before there was more than one
+            del said["pipeline"]
+        atomic_write(folder / CHECKPOINT, json.dumps(said, indent=2, sort_keys=True) + "\n")
 
     def metadata(self) -> dict[str, str]:
         """What a safetensors file of this checkpoint says about itself: it may be passed on alone.
@@ -140,6 +149,7 @@ def save(
         tokens=result.tokens,
         phrases=tuple(concept.phrase for concept in concepts),
         tensors=tuple(sorted(result.changed)),
+        pipeline=of(pipe).PIPELINE,
     )
     with system_errors(folder):
         adapter_module(record).save(folder, pipe, result, record)
@@ -147,7 +157,7 @@ def save(
 
 
 def load(
-    ref: str | Path | Artifact,
+    ref: str | Path | Artifact | ModelRef,
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
@@ -170,7 +180,7 @@ def load(
     placement = choose(device, dtype)
     folder = find(ref, store)
     if folder is None:
-        return dressed(load_source(resolve_base(str(ref)), placement), placement)
+        return dressed(ModelRef.of(ref if isinstance(ref, ModelRef) else str(ref)).load(placement), placement)
     return open_folder(folder, placement, base)
 
 
@@ -193,14 +203,14 @@ def open_folder(folder: Path, placement: Placement, base: str | Path | None = No
         )
     # Sums of weights and changes are rounded once: to the placement's dtype.
     fused = getattr(adapter, "FUSED", False) and placement.dtype != torch.float32
-    source = resolve_base(folder if adapter.WHOLE else base_of(record, base, folder))
-    pipe = load_source(source, placement, stored=("unet", "text_encoder") if fused else ())
+    reference = ModelRef.of(folder) if adapter.WHOLE else base_of(record, base, folder)
+    pipe = reference.load(placement, stored=reference.family.ADAPTABLE if fused else ())
     erased = dressed(pipe, placement)
     erased.checkpoint = record
     erased.negative_prompt_default = record.negative_prompt
     adapter.apply(folder, record, erased)
     if fused:
-        for module in (erased.unet, erased.text_encoder):
+        for module in (of(erased).components()[name] for name in of(erased).ADAPTABLE):
             module.to(placement.dtype)
     place(erased, placement)
     return erased
@@ -225,14 +235,15 @@ def model_of(folder: Path) -> str:
     return "@".join(filter(None, (record.base["ref"], record.base["revision"])))
 
 
-def base_of(record: Checkpoint, base: str | Path | None, folder: Path) -> str:
+def base_of(record: Checkpoint, base: str | Path | ModelRef | None, folder: Path) -> ModelRef:
     """The base to apply a checkpoint to: `base`, or the one that it names, which must not have changed since."""
     if base is not None:
-        return str(base)
+        return ModelRef.of(base)
     ref, revision, sha256 = record.base["ref"] or "", record.base["revision"], record.base["sha256"]
     wanted = f"{ref}@{revision}" if revision else ref
     try:
-        here = base_lock(wanted)
+        found = ModelRef.of(wanted)
+        here = found.lock
     except ConceptlibError as error:
         raise ConceptlibError(
             f"this checkpoint needs its base, {wanted}: {error.what}",
@@ -246,4 +257,4 @@ def base_of(record: Checkpoint, base: str | Path | None, folder: Path) -> str:
             where=str(folder),
             hint="erase again, or say base= (--base) to apply it all the same",
         )
-    return wanted
+    return found

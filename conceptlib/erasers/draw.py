@@ -127,6 +127,7 @@ def draw(
             f"{source} is a base: there is nothing erased to compare", hint="name a checkpoint, or leave the option out"
         )
     from conceptlib.erasers.checkpoint import Checkpoint, adapter_module, load
+    from conceptlib.models.family import of
     from conceptlib.models.sampling import sample
 
     record = Checkpoint.read(folder) if folder else None
@@ -145,7 +146,7 @@ def draw(
         )
         rows.append((record.recipe if record else str(source)) if erased else f"{origin} (without erasure)")
         negative = pipe.negative_prompt_default
-        notes = _cut(pipe.tokenizer, prompt)
+        notes = _cut(of(pipe).tokenizer, prompt)
         seeds = range(seed, seed + count)
         pixels.append(
             sample(pipe, [prompt] * count, list(seeds), num_steps=steps, guidance_scale=guidance, progress=progress)

@@ -20,7 +20,8 @@ from conceptlib.erasers.request import resolve
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import Placement, choose, dtype_lock
 from conceptlib.models.encoding import refuse_cut
-from conceptlib.models.loading import base_lock, load_source, resolve_base
+from conceptlib.models.family import of
+from conceptlib.models.reference import ModelRef
 from conceptlib.progress import Progress
 from conceptlib.specs.registry import METHODS
 from conceptlib.specs.schema import ConceptSpec, RecipeSpec
@@ -37,7 +38,7 @@ def erase(
     *,
     data: str | Artifact | None = None,
     annotations: str | Artifact | None = None,
-    base: str | Path = "tiny",
+    base: str | Path | ModelRef = "tiny",
     overrides: Sequence[str] = (),
     store: Store | None = None,
     device: str | torch.device | None = None,
@@ -53,7 +54,7 @@ def erase(
         recipe: a recipe's name (`geom-erasing/qr`) or a YAML file.
         data: a `dataset` or `images` artifact, by name or id; only its train split is read.
         annotations: an artifact, its id, or the name of a detector (or `truth`): then its newest set of that dataset.
-        base: `tiny`, a diffusers folder, or a Hub id `org/name[@revision]` of the SD 1.x/2.x shape.
+        base: `tiny`, a diffusers folder, or a Hub id `org/name[@revision]`, of a known family (docs/families.md).
         overrides: `key=value` for the recipe.
         device, dtype: by default the best there is; bfloat16 and float16 mean autocast (in float16 with scaled losses),
             weights are trained in float32.
@@ -73,7 +74,7 @@ def erase(
     placement = choose(device, dtype)
     accelerator = make_accelerator(placement)
     placement = dataclasses.replace(placement, device=accelerator.device)
-    locked = base_lock(base)
+    locked = request.base.lock
     parents = {"dataset": request.data, "annotations": request.annotations}
     draft = store.draft(
         "checkpoint",
@@ -87,9 +88,9 @@ def erase(
         # fast.
         forwards = getattr(method, "FORWARDS", True)
         whole = Placement(placement.device, torch.float32, placement.channels_last and forwards)
-        pipe = load_source(resolve_base(base), whole, stored=() if forwards else ("unet", "vae"))
+        pipe = request.base.load(whole, forwards=forwards)
         phrases = [phrase for concept in concepts for phrase in concept.phrases]
-        refuse_cut(pipe.tokenizer, phrases, what="concept")
+        refuse_cut(of(pipe).tokenizer, phrases, what="concept")
         neighbours = find_neighbours(pipe, phrases, spec.neighbours, seed=spec.seed)
         job = Job(
             params=spec.params,
@@ -143,7 +144,8 @@ def _refuse_unchanged(pipe: Any, result: Result, before: Mapping[str, int], reci
     """
     if result.adapter == "config" or result.tokens:
         return
-    now = {f"unet.{name}": value for name, value in pipe.unet.named_parameters()}
+    model = of(pipe)
+    now = {f"{model.DENOISER}.{name}": value for name, value in model.denoiser.named_parameters()}
     if result.changed:
         same = all(
             name in now and bool((value.to(now[name]) == now[name]).all()) for name, value in result.changed.items()
@@ -162,7 +164,8 @@ def _refuse_unchanged(pipe: Any, result: Result, before: Mapping[str, int], reci
 
 def _fingerprint(pipe: Any) -> dict[str, int]:
     """A number a parameter that changes with its bits, nearly always: the sum of them as integers."""
-    modules = {"unet": pipe.unet, "text_encoder": pipe.text_encoder}
+    model = of(pipe)
+    modules = {name: module for name, module in model.components().items() if name in model.ADAPTABLE}
     whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}
     return {
         f"{part}.{name}": int(value.detach().view(whole[value.element_size()]).sum(dtype=torch.int64))

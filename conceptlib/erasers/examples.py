@@ -19,7 +19,8 @@ from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.erasers.base import Job
 from conceptlib.erasers.ranks import own, wait
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.encoding import encode_images, fit_boxes, fit_image
+from conceptlib.models.conditioning import Framing
+from conceptlib.models.encoding import fit_boxes, fit_image, framing_of
 from conceptlib.progress import Progress
 from conceptlib.store.files import atomic_write
 
@@ -36,13 +37,14 @@ class Examples:
 
     captions: N strings. boxes: for each picture `{concept name: float32 (M, 4) xyxy}`, concepts that are not in it left
         out; M is 0 where it is known that the concept is there, but not where (a classifier's annotations).
-    latents: float32 (N, C, h, w), memory-mapped.
+    latents: float32 (N, C, h, w), memory-mapped. framings: how each picture was scaled and cut.
     """
 
     captions: list[str]
     boxes: list[dict[str, np.ndarray]]
     latents: np.ndarray
     side: int
+    framings: list[Framing]
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -69,9 +71,10 @@ def gather(job: Job, *, side: int, min_score: float, located: bool) -> Examples:
     table = ImageTable(job.data)
     names = [concept.name for concept in job.concepts]
     found = _boxes(job, names, min_score) if located else {}
-    captions, boxes = [], []
+    captions, boxes, framings = [], [], []
     for row in table.rows(SPLIT, columns=["image_id", "caption", "width", "height"]):
         captions.append(row["caption"] or "")
+        framings.append(framing_of(row["width"], row["height"], side))
         if located and row["image_id"] not in found:
             raise ConceptlibError(
                 f"the annotations have no row for image {row['image_id']}",
@@ -88,7 +91,7 @@ def gather(job: Job, *, side: int, min_score: float, located: bool) -> Examples:
             where=_name(job),
             hint="there is nothing to learn from: check the annotations, lower min_score, or build a polluted dataset",
         )
-    return Examples(captions, boxes, _latents(job, table, len(captions), side), side)
+    return Examples(captions, boxes, _latents(job, table, len(captions), side), side, framings)
 
 
 def _name(job: Job) -> str:
@@ -122,9 +125,8 @@ def _latents(job: Job, table: ImageTable, count: int, side: int) -> np.ndarray:
         if not path.is_file():
             for note in _notes(job.workdir):
                 note.unlink()
-            config = job.pipe.vae.config
-            size = side // int(job.pipe.vae_scale_factor)
-            np.lib.format.open_memmap(path, "w+", np.float32, (count, config.latent_channels, size, size)).flush()
+            shape = (count, *job.model.latent_shape(side, side))
+            np.lib.format.open_memmap(path, "w+", np.float32, shape).flush()
     wait(accelerator)
     done = _done(job.workdir, count)
     missing = [block for block in range(-(-count // BATCH)) if block not in done]
@@ -147,7 +149,7 @@ def _encode(job: Job, table: ImageTable, blocks: set[int], count: int, side: int
         if last % BATCH and last != count:
             continue
         with _precision(job):
-            cache[last - len(batch) : last] = encode_images(job.pipe.vae, np.stack(batch)).numpy()
+            cache[last - len(batch) : last] = job.model.to_latents(np.stack(batch)).numpy()
         batch, told = [], told + 1
         noted.add(index // BATCH)
         if told == len(blocks) or told % NOTE_EVERY == 0:

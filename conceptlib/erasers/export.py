@@ -20,8 +20,7 @@ from conceptlib.erasers.files import system_errors
 from conceptlib.erasers.find import find
 from conceptlib.errors import ConceptlibError, NotFound, UsageError
 from conceptlib.models.devices import choose
-from conceptlib.models.loading import load_source, resolve_base
-from conceptlib.models.parts import components
+from conceptlib.models.family import of
 from conceptlib.specs.registry import METHODS
 from conceptlib.store import Artifact, Store
 from conceptlib.store.files import is_vacant
@@ -111,7 +110,7 @@ def _opened(folder: Path, record: Checkpoint, base: str | Path | None) -> tuple[
     placement = choose("cpu", "float32")
     whole = bool(adapter_module(record).WHOLE)
     pipe = open_folder(folder, placement, None if whole else base)
-    return pipe, load_source(resolve_base(base_of(record, base, folder)), placement)
+    return pipe, base_of(record, base, folder).load(placement)
 
 
 def _changed(pipe: Any, before: Any, record: Checkpoint) -> dict[str, torch.Tensor]:
@@ -121,11 +120,12 @@ def _changed(pipe: Any, before: Any, record: Checkpoint) -> dict[str, torch.Tens
         ConceptlibError: a tensor of another name or shape than the base's.
     """
     found: dict[str, torch.Tensor] = {}
-    for component, module in components(pipe).items():
-        now, then = (dict(one.named_parameters()) for one in (module, components(before)[component]))
+    tables = {id(encoder.module.get_input_embeddings().weight) for encoder in of(pipe).encoders}
+    for component, module in of(pipe).components().items():
+        now, then = (dict(one.named_parameters()) for one in (module, of(before).components()[component]))
         for name in sorted(set(now) | set(then)):
             ours, theirs = now.get(name), then.get(name)
-            is_table = bool(record.tokens) and ours is pipe.text_encoder.get_input_embeddings().weight
+            is_table = bool(record.tokens) and id(ours) in tables
             if is_table and ours is not None and theirs is not None and torch.equal(ours[: len(theirs)], theirs):
                 continue
             if ours is None or theirs is None or ours.shape != theirs.shape:

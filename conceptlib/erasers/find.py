@@ -9,6 +9,7 @@ from conceptlib.errors import ConceptlibError, NotFound
 from conceptlib.hub import reading
 from conceptlib.huberrors import Absent
 from conceptlib.models.bases import ENDINGS, hub_file, whole_models
+from conceptlib.models.reference import ModelRef
 from conceptlib.store import Artifact, Store
 from conceptlib.worlds import weights
 
@@ -16,7 +17,7 @@ CHECKPOINT = "checkpoint.json"
 _INDEX = "model_index.json"
 
 
-def find(ref: str | Path | Artifact, store: Store | None = None) -> Path | None:
+def find(ref: str | Path | Artifact | ModelRef, store: Store | None = None) -> Path | None:
     """The folder of a checkpoint; None if `ref` names a base instead.
 
     A name is looked up in the store. `org/name` that is not there is a repository on the Hub, unless it may be a name
@@ -27,6 +28,8 @@ def find(ref: str | Path | Artifact, store: Store | None = None) -> Path | None:
     """
     if isinstance(ref, Artifact):
         return ref.path
+    if isinstance(ref, ModelRef):
+        return None
     text = str(ref)
     folder = Path(text).expanduser()
     if _is_file(folder / CHECKPOINT):

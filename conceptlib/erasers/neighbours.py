@@ -45,12 +45,13 @@ def find_neighbours(pipe: Any, concepts: Sequence[str], wanted: NeighbourSpec, *
     """The neighbours that a recipe asks for, by hand first, then by distance; a phrase is listed once.
 
     Args:
-        pipe: a pipeline of the Stable Diffusion shape; its text encoder says what is near.
+        pipe: a pipeline of a known family, or its `Model`; its text encoders say what is near.
         concepts: the phrases that are erased, one or more.
         seed: of the Gaussian samples.
     """
     import torch
 
+    from conceptlib.models.family import of
     from conceptlib.models.words import phrase_states, vocabulary, vocabulary_states
 
     if not wanted:
@@ -63,7 +64,7 @@ def find_neighbours(pipe: Any, concepts: Sequence[str], wanted: NeighbourSpec, *
     known = {phrase.lower() for phrase in wanted.given}
     words = [
         word
-        for word in (vocabulary(pipe.tokenizer) if wanted.nearest or wanted.gaussian else ())
+        for word in (vocabulary(of(pipe).tokenizer) if wanted.nearest or wanted.gaussian else ())
         if word not in known and not any(related(word, concept) for concept in concepts)
     ]
     states = vocabulary_states(pipe, words)

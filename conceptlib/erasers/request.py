@@ -10,7 +10,7 @@ from typing import Any
 
 from conceptlib.concepts.tables import ImageTable
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.bases import resolve_base
+from conceptlib.models.reference import ModelRef
 from conceptlib.specs import load_spec
 from conceptlib.specs.load import load_targets
 from conceptlib.specs.registry import METHODS
@@ -20,13 +20,14 @@ from conceptlib.store import Artifact, NotFound, Store
 
 @dataclass(frozen=True)
 class Request:
-    """One erasure, its names resolved. method: the module. concepts: what is erased."""
+    """One erasure, its names resolved. method: the module. concepts: what is erased. base: from what."""
 
     spec: RecipeSpec
     method: ModuleType
     concepts: list[ConceptSpec]
     data: Artifact | None
     annotations: Artifact | None
+    base: ModelRef
 
 
 def resolve(
@@ -34,7 +35,7 @@ def resolve(
     *,
     data: str | Artifact | None = None,
     annotations: str | Artifact | None = None,
-    base: str | Path = "tiny",
+    base: str | Path | ModelRef = "tiny",
     overrides: Sequence[str] = (),
     store: Store | None = None,
 ) -> Request:
@@ -49,14 +50,14 @@ def resolve(
     method = METHODS.get(spec.method)
     concepts = load_targets(spec)
     _refuse_neighbours(spec, concepts)
-    resolve_base(base)
+    reference = ModelRef.of(base)
     source_data = _data(store, data)
     source_annotations = _annotations(store, annotations, source_data)
     needs = method.needs(spec.params)
     _check_needs(needs, {"data": source_data, "annotations": source_annotations}, spec.name)
     if source_data is not None and "data" not in needs | _uses(method, spec.params):
         raise ConceptlibError(f"the recipe {spec.name} reads no data", where=source_data.ref, hint="leave data out")
-    return Request(spec, method, concepts, source_data, source_annotations)
+    return Request(spec, method, concepts, source_data, source_annotations, reference)
 
 
 def _refuse_neighbours(spec: RecipeSpec, concepts: Sequence[ConceptSpec]) -> None:

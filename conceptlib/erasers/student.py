@@ -1,6 +1,6 @@
-"""The model while it is trained, and its teacher: one resident UNet for both.
+"""The model while it is trained, and its teacher: one resident denoiser for both.
 
-The teacher is the same UNet with the base's tensors swapped in (pointers, nothing is copied), or with its LoRA off.
+The teacher is the same network with the base's tensors swapped in (pointers, nothing is copied), or with its LoRA off.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch
 from torch.nn import functional
 
 from conceptlib.erasers.base import Group, Job, WeightParams
+from conceptlib.models.conditioning import Conditioning
 from conceptlib.models.devices import narrow
-from conceptlib.models.loading import default_resolution
-from conceptlib.models.parts import Part, matrices, select
-from conceptlib.models.prediction import Prediction, wide
+from conceptlib.models.parts import Part
+from conceptlib.models.prediction import wide
 from conceptlib.store.seeds import row_seed
 
 
 class Student:
-    """The trained part of a job's UNet.
+    """The trained part of a job's denoiser.
 
     Gradients are on for the part's parameters alone (or for new LoRA matrices on its layers), which are float32; what
     is neither trained nor saved runs in the placement's dtype.
@@ -34,53 +34,55 @@ class Student:
 
     def __init__(self, job: Job, part: Part, *, norms: bool = True) -> None:
         params: WeightParams = job.params
-        self.params, self.pipe, self.unet, self.part = params, job.pipe, job.pipe.unet, part
+        self.params, self.model, self.part = params, job.model, part
+        self.denoiser = job.model.denoiser
         self.device = job.placement.device
-        self.prediction = Prediction(job.pipe.scheduler)
-        self.side = params.resolution or default_resolution(job.pipe)
-        size = self.side // int(job.pipe.vae_scale_factor)
-        self.shape = (int(self.unet.config.in_channels), size, size)
+        self.prediction = job.model.prediction
+        self.side = params.resolution or job.model.resolution
+        self.shape = job.model.latent_shape(self.side, self.side)
         """Of one latent: (C, h, w)."""
         if params.gradient_checkpointing:
-            self.unet.enable_gradient_checkpointing()
-        self.named = self._lora(job.seed) if params.adapter == "lora" else select(self.unet, part, norms=norms)
+            self.denoiser.enable_gradient_checkpointing()
+        self.named = self._lora(job.seed) if params.adapter == "lora" else job.model.select(part, norms=norms)
         for parameter in self.named.values():
             parameter.data = wide(parameter.data)
             parameter.requires_grad_(True)
-        if params.adapter != "full" and self.unet.dtype != job.placement.dtype:
-            narrow(self.unet, job.placement.dtype, self.named.values())
+        if params.adapter != "full" and self.denoiser.dtype != job.placement.dtype:
+            narrow(self.denoiser, job.placement.dtype, self.named.values())
         self._base = {} if params.adapter == "lora" else {n: p.detach().clone() for n, p in self.named.items()}
-        self._forward = torch.compile(self.unet) if params.compile else self.unet
+        self._forward = torch.compile(self.denoiser) if params.compile else self.denoiser
 
     def _lora(self, seed: int) -> dict[str, torch.nn.Parameter]:
         from peft import LoraConfig
 
-        before = {id(parameter) for parameter in self.unet.parameters()}
+        before = {id(parameter) for parameter in self.denoiser.parameters()}
         rank = self.params.lora_rank
         # alpha = rank: the scale is 1, which is what readers assume that do not look at the metadata.
         config = LoraConfig(
-            r=rank, lora_alpha=rank, target_modules=matrices(self.unet, self.part), init_lora_weights="gaussian"
+            r=rank, lora_alpha=rank, target_modules=self.model.matrices(self.part), init_lora_weights="gaussian"
         )
         with torch.random.fork_rng():
             torch.manual_seed(row_seed(seed, rank, "lora"))
-            self.unet.add_adapter(config)
-        return {name: p for name, p in self.unet.named_parameters() if id(p) not in before}
+            self.denoiser.add_adapter(config)
+        return {name: p for name, p in self.denoiser.named_parameters() if id(p) not in before}
 
     def modules(self) -> dict[str, Any]:
         """For `Objective.modules`."""
-        return {"unet": self.unet}
+        return {self.model.DENOISER: self.denoiser}
 
     def groups(self) -> list[Group]:
         """For `Objective.groups`."""
         return [Group(list(self.named.values()), self.params.lr)]
 
-    def epsilon(self, latents: torch.Tensor, timesteps: torch.Tensor, embeds: torch.Tensor) -> torch.Tensor:
+    def epsilon(
+        self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning | torch.Tensor
+    ) -> torch.Tensor:
         """ε_θ(z_t, c), float32 (N, C, h, w).
 
         Args:
-            latents: z_t, (N, C, h, w). timesteps: (N,) or (). embeds: (N, 77, D).
+            latents: z_t, (N, C, h, w). timesteps: (N,) or (). conditioning: N rows, or their embeddings.
         """
-        output = self._forward(latents, timesteps, encoder_hidden_states=embeds, return_dict=False)[0]
+        output = self.model.predict(latents, timesteps, conditioning, forward=self._forward)
         return self.prediction.to_epsilon(wide(output), wide(latents), timesteps)
 
     def distance(self, one: torch.Tensor, other: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
@@ -93,13 +95,13 @@ class Student:
 
     @contextlib.contextmanager
     def teacher(self) -> Iterator[None]:
-        """While it is open, the UNet is the frozen base."""
+        """While it is open, the denoiser is the frozen base."""
         if self.params.adapter == "lora":
-            self.unet.disable_adapters()
+            self.denoiser.disable_adapters()
             try:
                 yield
             finally:
-                self.unet.enable_adapters()
+                self.denoiser.enable_adapters()
             return
         self._swap()
         try:
@@ -118,6 +120,6 @@ class Student:
         changes no parameter of the base).
         """
         if self.params.gradient_checkpointing:
-            self.unet.disable_gradient_checkpointing()
-        self.unet.requires_grad_(False)
-        return {f"unet.{name}": value for name, value in self._base.items()}
+            self.denoiser.disable_gradient_checkpointing()
+        self.denoiser.requires_grad_(False)
+        return {f"{self.model.DENOISER}.{name}": value for name, value in self._base.items()}

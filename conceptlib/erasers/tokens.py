@@ -17,8 +17,11 @@ from torch.nn import functional
 from conceptlib.errors import ConceptlibError
 from conceptlib.geometry.bins import Bin, Grid, Policy
 from conceptlib.models.encoding import token_count
+from conceptlib.models.family import Encoder, of
 
 LEARNED_EMBEDS = "learned_embeds.safetensors"
+"""The rows of the first text encoder; see `learned_file`."""
+_WRONG_MARK = 2
 _RESERVED = 8
 """Location tokens that an overlong caption has to leave room for (if the boxes cover as many)."""
 
@@ -82,6 +85,20 @@ def split_table(text_encoder: Any, ids: Sequence[int], rows: torch.Tensor) -> Sp
     return split
 
 
+def pool_at_end_mark(encoder: Encoder) -> None:
+    """Let a text encoder take its pooled embedding at the end mark. Published CLIPs say that it is 2, which is wrong:
+    transformers then takes the highest token id of a prompt for the end mark; a new token's id is higher.
+    """
+    if not hasattr(encoder.module, "text_projection"):
+        return  # it is not asked for a pooled embedding
+    mark = encoder.tokenizer.eos_token_id
+    for part in encoder.module.modules():
+        if getattr(part, "eos_token_id", None) == _WRONG_MARK:
+            part.eos_token_id = mark
+    if encoder.module.config.eos_token_id == _WRONG_MARK:
+        encoder.module.config.eos_token_id = mark
+
+
 def merge_table(text_encoder: Any) -> None:
     """Put an ordinary table back in the place of a `SplitEmbedding`; the configuration learns its new size."""
     split = text_encoder.get_input_embeddings()
@@ -91,36 +108,57 @@ def merge_table(text_encoder: Any) -> None:
         text_encoder.config.vocab_size = table.num_embeddings
 
 
-def set_rows(pipe: Any, learned: dict[str, torch.Tensor]) -> None:
-    """Give a pipeline tokens that were learned elsewhere: `{token: (D,)}`. Every one must be in its tokenizer."""
-    width = pipe.text_encoder.config.hidden_size
+def learned_file(position: int) -> str:
+    """The file of the new tokens' rows of a model's text encoder, by its position: `learned_embeds.safetensors`,
+    `learned_embeds_2.safetensors`, as diffusers' scripts of textual inversion name them.
+    """
+    return LEARNED_EMBEDS if position == 0 else LEARNED_EMBEDS.replace(".", f"_{position + 1}.", 1)
+
+
+def set_rows(pipe: Any, *learned: dict[str, torch.Tensor]) -> None:
+    """Give a pipeline tokens that were learned elsewhere, `{token: (D,)}` for each of its text encoders in order. Every
+    one must be in their tokenizers.
+    """
+    for encoder, rows in zip(of(pipe).encoders, learned, strict=True):
+        _set_rows(encoder, rows)
+
+
+def _set_rows(encoder: Encoder, learned: dict[str, torch.Tensor]) -> None:
+    width, tokenizer = encoder.width, encoder.tokenizer
     wrong = [token for token, row in learned.items() if tuple(row.shape) != (width,)]
     if wrong:
         raise ConceptlibError(
             f"the token {wrong[0]} has {learned[wrong[0]].shape[-1]} numbers, this base's text encoder wants {width}",
             hint="use the base that the checkpoint was trained on",
         )
-    unknown = pipe.tokenizer.unk_token_id
-    ids = [int(index) for index in pipe.tokenizer.convert_tokens_to_ids(list(learned))]
+    unknown = tokenizer.unk_token_id
+    ids = [int(index) for index in tokenizer.convert_tokens_to_ids(list(learned))]
     missing = [token for token, index in zip(learned, ids, strict=True) if index == unknown]
     if missing:
         raise ConceptlibError(
             f"the tokenizer lacks the learned token {missing[0]}", hint="the checkpoint is incomplete"
         )
-    split_table(pipe.text_encoder, ids, torch.stack(list(learned.values())))
-    merge_table(pipe.text_encoder)
+    split_table(encoder.module, ids, torch.stack(list(learned.values())))
+    merge_table(encoder.module)
+    pool_at_end_mark(encoder)
 
 
 def save_learned(folder: Path, pipe: Any, tokens: Sequence[str]) -> None:
-    """Write `learned_embeds.safetensors`: a float32 (D,) tensor a token, under the token's own name."""
+    """Write `learned_embeds.safetensors`: a float32 (D,) tensor a token, under the token's own name. Rows of a second
+    text encoder have a file of their own.
+    """
     from safetensors.torch import save_file
 
-    ids = pipe.tokenizer.convert_tokens_to_ids(list(tokens))
-    table = pipe.text_encoder.get_input_embeddings().weight.detach().float().cpu()
-    save_file({token: table[index].clone() for token, index in zip(tokens, ids, strict=True)}, folder / LEARNED_EMBEDS)
+    for position, encoder in enumerate(of(pipe).encoders):
+        ids = encoder.tokenizer.convert_tokens_to_ids(list(tokens))
+        table = encoder.module.get_input_embeddings().weight.detach().float().cpu()
+        rows = {token: table[index].clone() for token, index in zip(tokens, ids, strict=True)}
+        save_file(rows, folder / learned_file(position))
 
 
-def initial_rows(pipe: Any, grid: Grid, init: str, phrases: Sequence[str], seed: int) -> torch.Tensor:
+def initial_rows(
+    pipe: Any, grid: Grid, init: str, phrases: Sequence[str], seed: int, encoder: Encoder | None = None
+) -> torch.Tensor:
     """Where the location tokens' rows start: float32 (rows * cols, D), in the order of `grid.tokens()`.
 
     Args:
@@ -129,11 +167,13 @@ def initial_rows(pipe: Any, grid: Grid, init: str, phrases: Sequence[str], seed:
             spread).
         phrases: what the concepts are called.
         seed: of the random start.
+        encoder: whose rows; by default those of the model's first text encoder.
     """
-    table = pipe.text_encoder.get_input_embeddings().weight.detach().float().cpu()
+    encoder = encoder or of(pipe).encoders[0]
+    table = encoder.module.get_input_embeddings().weight.detach().float().cpu()
     count, width = grid.rows * grid.cols, table.shape[1]
     if init == "mean":
-        ids = pipe.tokenizer(list(phrases), add_special_tokens=False).input_ids
+        ids = encoder.tokenizer(list(phrases), add_special_tokens=False).input_ids
         return table[[index for phrase in ids for index in phrase]].mean(dim=0).expand(count, width).clone()
     if init == "random":
         noise = torch.randn((count, width), generator=torch.Generator().manual_seed(seed))

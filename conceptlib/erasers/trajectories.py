@@ -15,6 +15,7 @@ import torch
 from conceptlib.erasers.base import Job
 from conceptlib.erasers.cache import RowCache
 from conceptlib.erasers.student import Student
+from conceptlib.models.conditioning import Conditioning
 from conceptlib.models.devices import send
 from conceptlib.models.encoding import PromptCache
 from conceptlib.models.prediction import wide
@@ -76,7 +77,7 @@ class Trajectories:
         self.job, self.student, self.walks = job, student, list(walks)
         self.num_steps, self.guidance_scale, self.by_student = num_steps, guidance_scale, by_student
         self.own_scheduler = own_scheduler
-        self.embeds = PromptCache(job.pipe)
+        self.embeds = PromptCache(job.model)
         self._cache = self._round(0)
 
     def __len__(self) -> int:
@@ -111,8 +112,8 @@ class Trajectories:
         }
         return Points(**{"concept": found["start"], **found}, walks=walks)
 
-    def condition(self, walks: Sequence[int], *, start: bool = False) -> torch.Tensor:
-        """Embeddings of the concepts of walks, or of what they start from, (M, 77, D)."""
+    def condition(self, walks: Sequence[int], *, start: bool = False) -> Conditioning:
+        """The conditioning of the concepts of walks, or of what they start from, M rows."""
         return self.embeds.encode([self.walks[walk].start if start else self.walks[walk].concept for walk in walks])
 
     @property
@@ -131,16 +132,16 @@ class Trajectories:
         seeds = [row_seed(self.job.seed, number * len(self.walks) + row, "walk") for row in rows]
         sources = [torch.Generator().manual_seed(seed) for seed in seeds]
         noise = torch.stack([torch.randn(self.student.shape, generator=source) for source in sources])
-        prompts = ["" for _ in walks] + [walk.start for walk in walks]
+        prompts = [None for _ in walks] + [walk.start for walk in walks]
         asked = prompts + [walk.concept for walk in walks] if self._three else prompts
-        embeds = self.embeds.encode(asked)
+        given = self.embeds.encode(asked)
         kept: list[dict[str, torch.Tensor]] = []
 
         def watch(step: int, timestep: torch.Tensor, latents: torch.Tensor, outputs: torch.Tensor) -> None:
             if self.by_student:
                 with self.student.teacher():
                     states = torch.cat([latents] * (len(asked) // len(walks)))
-                    said = self.student.unet(states, timestep, encoder_hidden_states=embeds.to(states.dtype))[0]
+                    said = self.student.model.predict(states, timestep, given.to(dtype=states.dtype))
             else:
                 said = outputs
             parts = [
@@ -152,9 +153,9 @@ class Trajectories:
 
         with self.job.accelerator.autocast():
             denoise(
-                self.job.pipe,
+                self.job.model,
                 noise,
-                self.embeds.encode(prompts) if self.by_student else embeds,
+                self.embeds.encode(prompts) if self.by_student else given,
                 num_steps=self.num_steps,
                 guidance_scale=self.guidance_scale,
                 watch=watch,

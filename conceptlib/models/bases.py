@@ -41,7 +41,7 @@ class Source:
         return self.file is not None or Path(self.location).is_file()
 
 
-def resolve_base(base: str | Path) -> Source:
+def resolve_base(base: str | Path | Source) -> Source:
     """What `base` names: a model that comes with conceptlib (the name of its spec, `tiny`), a folder with a
     `model_index.json`, a file with a whole model, a Hub id `org/name[@revision]`, or a file there,
     `org/name/path/to/file[@revision]`.
@@ -50,6 +50,8 @@ def resolve_base(base: str | Path) -> Source:
         ConceptlibError: a folder that holds no diffusers model, or a name that is neither a folder, a file nor of the
         form `org/name`.
     """
+    if isinstance(base, Source):
+        return base
     said = str(base)
     text = reading.without_scheme(said)
     if (shipped := weights(text)) is not None:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.batches import in_batches
-from conceptlib.models.devices import send
+from conceptlib.models.conditioning import Conditioning, Framing
+from conceptlib.models.family import of
 
 CACHE = 4096
 """Distinct prompts kept: 1 GB for SD 1.5 in float32, 120 MB for `tiny`."""
@@ -63,32 +64,35 @@ def encode_ids(text_encoder: Any, tokenizer: Any, ids: torch.Tensor) -> torch.Te
 
 
 class PromptCache:
-    """Embeddings of prompts under frozen weights: each distinct prompt goes through the text encoder once.
+    """Conditionings of prompts under frozen weights: each distinct prompt goes through the text encoders once.
 
     Args:
-        pipe: a pipeline of the Stable Diffusion shape; its text encoder must not change while the cache lives.
+        pipe: a pipeline of a known family, or its `Model`; its text encoders must not change while the cache lives.
         size: distinct prompts kept; the oldest make room.
     """
 
     def __init__(self, pipe: Any, size: int = CACHE) -> None:
-        self._tokenizer, self._encoder, self._size = pipe.tokenizer, pipe.text_encoder, size
-        self._known: dict[str, torch.Tensor] = {}
+        self._model, self._size = of(pipe), size
+        self._known: dict[str | None, Conditioning] = {}
 
     @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Embeddings (N, 77, D) on the text encoder's device and in its dtype; N may be 0."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
-        wanted = {prompt: self._known[prompt] for prompt in dict.fromkeys(prompts) if prompt in self._known}
+    def encode(self, prompts: Sequence[str | None]) -> Conditioning:
+        """The conditioning, N rows (perhaps 0), on the text encoders' device and in their dtype; None is the
+        unconditional prompt.
+        """
+        asked = [self._model.null if prompt is None else prompt for prompt in prompts]
+        new = [prompt for prompt in dict.fromkeys(asked) if prompt not in self._known]
+        wanted = {prompt: self._known[prompt] for prompt in dict.fromkeys(asked) if prompt in self._known}
         for start in range(0, len(new), 64):
             part = new[start : start + 64]
-            ids = send(token_ids(self._tokenizer, part), self._encoder.device)
-            wanted.update(zip(part, encode_ids(self._encoder, self._tokenizer, ids), strict=True))
+            rows = self._model.encode(part)
+            wanted.update((prompt, rows[index : index + 1]) for index, prompt in enumerate(part))
         self._known.update((prompt, wanted[prompt]) for prompt in new)
         while len(self._known) > self._size:
             del self._known[next(iter(self._known))]
-        if not prompts:
-            return torch.empty((0, self._tokenizer.model_max_length, self._encoder.config.hidden_size))
-        return torch.stack([wanted[prompt] for prompt in prompts])
+        if not asked:
+            return Conditioning(torch.empty((0, self._model.length, self._model.width)))
+        return Conditioning.cat([wanted[prompt] for prompt in asked])
 
 
 def fit_image(image: Image.Image, side: int) -> np.ndarray:
@@ -115,6 +119,12 @@ def fit_boxes(boxes: np.ndarray, width: int, height: int, side: int) -> np.ndarr
     return moved[inside].astype(np.float32)
 
 
+def framing_of(width: int, height: int, side: int) -> Framing:
+    """What `fit_image` does to a picture of `width` x `height` pixels."""
+    _, left, top = _cut(width, height, side)
+    return Framing((height, width), (top, left), (side, side))
+
+
 def _cut(width: int, height: int, side: int) -> tuple[tuple[int, int], int, int]:
     scale = side / min(width, height)
     new = (max(side, round(width * scale)), max(side, round(height * scale)))
@@ -126,9 +136,40 @@ def _vae_bytes(vae: Any, height: int, width: int) -> int:
     return 5 * height * width * int(vae.config.block_out_channels[0]) * vae.dtype.itemsize
 
 
+def scaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """An autoencoder's latents (N, C, h, w) as the denoiser wants them: less the mean, over the spread, of the channels
+    where the configuration has these (`latents_mean`, `latents_std`), or less its `shift_factor`; times its scaling
+    factor.
+    """
+    mean, spread = _channels(vae, latents)
+    if mean is not None:
+        return (latents - mean) * vae.config.scaling_factor / spread
+    shift = vae.config.get("shift_factor")
+    return (latents - shift if shift else latents) * vae.config.scaling_factor
+
+
+def unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """The inverse of `scaled`."""
+    mean, spread = _channels(vae, latents)
+    if mean is not None:
+        return latents * spread / vae.config.scaling_factor + mean
+    shift = vae.config.get("shift_factor")
+    latents = latents / vae.config.scaling_factor
+    return latents + shift if shift else latents
+
+
+def _channels(vae: Any, like: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Mean and spread of the channels, (1, C, 1, 1), or None for both."""
+    numbers = [vae.config.get(name) for name in ("latents_mean", "latents_std")]
+    if any(one is None for one in numbers):
+        return None, None
+    mean, spread = (torch.tensor(one, device=like.device, dtype=like.dtype).reshape(1, -1, 1, 1) for one in numbers)
+    return mean, spread
+
+
 @torch.no_grad()
 def encode_images(vae: Any, pixels: np.ndarray) -> torch.Tensor:
-    """Latents of pictures: the mean of the autoencoder's posterior (deterministic), times its scaling factor. As many
+    """Latents of pictures: the mean of the autoencoder's posterior (deterministic), scaled (`scaled`). As many
     are encoded at once as fit the memory.
 
     Args:
@@ -142,7 +183,7 @@ def encode_images(vae: Any, pixels: np.ndarray) -> torch.Tensor:
     def encode(rows: slice) -> torch.Tensor:
         batch = torch.from_numpy(np.ascontiguousarray(pixels[rows])).permute(0, 3, 1, 2)
         batch = (batch.to(vae.device).to(vae.dtype) / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        latents = vae.encode(batch).latent_dist.mode() * vae.config.scaling_factor
+        latents = scaled(vae, vae.encode(batch).latent_dist.mode())
         return torch.as_tensor(latents.float().cpu().contiguous())
 
     need = _vae_bytes(vae, *pixels.shape[1:3])
@@ -157,7 +198,7 @@ def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     """
 
     def decode(rows: slice) -> torch.Tensor:
-        pictures = vae.decode(latents[rows].to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+        pictures = vae.decode(unscaled(vae, latents[rows].to(vae.dtype)), return_dict=False)[0]
         pictures = (pictures * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float()
         return (pictures * 255).round().to(torch.uint8).contiguous()
 

@@ -22,7 +22,7 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.models.bases import artifact_name
 from conceptlib.models.beside import Beside
 from conceptlib.models.encoding import PromptCache
-from conceptlib.models.loading import base_lock, resolution_of
+from conceptlib.models.reference import ModelRef
 from conceptlib.models.sampling import NUM_STEPS, default_guidance, sample
 from conceptlib.progress import Progress
 from conceptlib.specs.registry import version_lock
@@ -40,7 +40,7 @@ MOST_ENCODERS = 8
 
 
 def generate(
-    source: str | Path | Artifact,
+    source: str | Path | Artifact | ModelRef,
     rows: Sequence[Mapping[str, Any]],
     *,
     negative: str = "checkpoint",
@@ -84,17 +84,17 @@ def generate(
         raise ConceptlibError("there is nothing to draw: every row needs a caption and a seed", where="rows")
     store = store or Store()
     folder = find(source, store)
+    source = source if folder else ModelRef.of(source if isinstance(source, ModelRef) else str(source))
     placement = choose(device, dtype)
     columns = _columns(rows, labels)
     known: list[dict[str, Any]] = [
         {"caption": row["caption"], "seed": row["seed"], **locked_labels(row, columns)} for row in rows
     ]
+    negative_prompt = "" if negative == "none" else negative
     if negative == "checkpoint":
         negative_prompt = Checkpoint.read(folder).negative_prompt if folder else ""
-    else:
-        negative_prompt = "" if negative == "none" else negative
     if guidance_scale is None:  # resolved before the lock: another default is another request
-        guidance_scale = default_guidance(resolution_of(model_of(folder) if folder else str(source)))
+        guidance_scale = _usual_guidance(source if isinstance(source, ModelRef) else ModelRef.of(model_of(folder)))
     lock = {
         "source": _source_lock(source, folder, store) | (code_lock(folder) if folder else {}),
         "rows": digest(known),
@@ -126,7 +126,7 @@ def generate(
                     pipe,
                     [row["caption"] for row in shards[index]],
                     [row["seed"] for row in shards[index]],
-                    negative_prompts=negative_prompt,
+                    negative_prompts=[negative_prompt or None] * len(shards[index]),
                     num_steps=num_steps,
                     guidance_scale=guidance_scale,
                     batch_size=batch_size,
@@ -192,7 +192,12 @@ def _source_lock(source: Any, folder: Path | None, store: Store) -> dict[str, An
     if folder is not None:
         files = (file for file in sorted(folder.rglob("*")) if file.suffix in {".safetensors", ".json"})
         return {"folder": digest({file.relative_to(folder).as_posix(): sha256_file(file) for file in files})}
-    return {"base": base_lock(source)}
+    return {"base": ModelRef.of(source).lock}
+
+
+def _usual_guidance(model: ModelRef) -> float:
+    usual = model.defaults
+    return default_guidance(usual.resolution) if usual.guidance_scale is None else usual.guidance_scale
 
 
 def _name(source: Any, parent: Artifact | None) -> str:

@@ -1,7 +1,7 @@
 """Guidance rules: a method that erases at inference replaces ε̂ = ε_u + s_g (ε_p − ε_u) by a rule of its own.
 
 A rule hangs on the pipeline (`pipe.guidance_rule`). `models.sampling` follows it, and so does a plain pipeline call
-(`ErasedPipeline`), where the UNet's batch is widened by the rule's prompts and its two halves are both replaced by
+(`models.pipeline`), where the denoiser's batch is widened by the rule's prompts and its two halves are both replaced by
 the rule's result, of which classifier-free guidance makes the same again. Without guidance (scale 1 or less) there
 is no negative prediction, and a rule has no effect.
 """
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from conceptlib.models.conditioning import Conditioning
 from conceptlib.models.prediction import Prediction, wide
 
 
@@ -69,30 +70,51 @@ def combine(
     return prediction.shifted(wide(negative), wanted - states[0], timestep).to(outputs.dtype)
 
 
+class Widening(Protocol):
+    """What a rule must know of a model whose pipeline runs (see `conceptlib.models.family.Model`)."""
+
+    pipe: Any
+
+    @property
+    def denoiser(self) -> Any:
+        """The network that predicts."""
+        ...
+
+    @property
+    def prediction(self) -> Prediction:
+        """What its output means."""
+        ...
+
+    def widen(self, arguments: dict[str, Any], more: Conditioning, count: int) -> dict[str, Any]:
+        """The denoiser's named arguments with the rows of `more` behind their own; what is not said in `more` is that
+        of the last `count` rows.
+        """
+        ...
+
+
 @contextlib.contextmanager
-def follow(unet: nn.Module, rule: GuidanceRule, embeds: torch.Tensor, pipe: Any) -> Iterator[None]:
-    """While it is open, guided calls of the UNet (a batch of negatives, then positives) follow the rule.
+def widened(model: Widening, rule: GuidanceRule, conditioning: Conditioning) -> Iterator[None]:
+    """While it is open, guided calls of the denoiser (a batch of negatives, then positives) follow the rule.
 
     Args:
-        embeds: of the rule's prompts, (E, 77, D).
-        pipe: the running pipeline: its scheduler and its guidance scale.
+        model: of the running pipeline, which has the scheduler and the guidance scale.
+        conditioning: of the rule's prompts, E rows.
     """
-    run, steps = rule.begin(), [0]
-    prediction = Prediction(pipe.scheduler)
+    run, steps, pipe = rule.begin(), [0], model.pipe
+    prediction = model.prediction
 
     def widen(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not pipe.do_classifier_free_guidance:
             return None
-        sample, states = args[0], kwargs["encoder_hidden_states"]
+        sample = args[0]
         count = len(sample) // 2
-        more = embeds.to(states).repeat_interleave(count, dim=0)
-        sample = torch.cat([sample, *[sample[:count]] * len(embeds)])
-        return (sample, *args[1:]), kwargs | {"encoder_hidden_states": torch.cat([states, more])}
+        sample = torch.cat([sample, *[sample[:count]] * len(conditioning)])
+        return (sample, *args[1:]), model.widen(kwargs, conditioning.repeated(count), count)
 
     def replace(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         if not pipe.do_classifier_free_guidance:
             return None
-        count = len(output[0]) // (2 + len(embeds))
+        count = len(output[0]) // (2 + len(conditioning))
         guided = combine(
             output[0],
             args[0][:count],
@@ -105,9 +127,10 @@ def follow(unet: nn.Module, rule: GuidanceRule, embeds: torch.Tensor, pipe: Any)
         steps[0] += 1
         return (torch.cat([guided, guided]), *output[1:])
 
+    denoiser = model.denoiser
     handles = [
-        unet.register_forward_pre_hook(widen, with_kwargs=True),
-        unet.register_forward_hook(replace, with_kwargs=True),
+        denoiser.register_forward_pre_hook(widen, with_kwargs=True),
+        denoiser.register_forward_hook(replace, with_kwargs=True),
     ]
     try:
         yield

@@ -1,4 +1,4 @@
-"""Load a model of the Stable Diffusion 1.x/2.x shape, and say clearly what is wrong with anything else.
+"""Load a model of a known family (`conceptlib.models.families`), and say clearly what is wrong with anything else.
 
 A base is named by `tiny` (the embedded model), by a diffusers folder, by a Hub id with an optional revision
 (`stable-diffusion-v1-5/stable-diffusion-v1-5@<commit>`), or by one file with the whole model, here or on the Hub
@@ -11,6 +11,7 @@ import contextlib
 import json
 import warnings
 from collections.abc import Collection, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +25,13 @@ from conceptlib.models.bases import Source as Source
 from conceptlib.models.bases import one_of
 from conceptlib.models.bases import resolve_base as resolve_base
 from conceptlib.models.devices import Placement, choose
-from conceptlib.models.schedules import schedule_problem
+from conceptlib.models.family import Defaults, Model, families, of, recognised, shapes, usable
 from conceptlib.store.hashing import digest, sha256_file
 
 INDEX = "model_index.json"
-COMPONENTS = {
-    "text_encoder": ("transformers", "CLIPTextModel"),
-    "tokenizer": ("transformers", "CLIPTokenizer"),
-    "unet": ("diffusers", "UNet2DConditionModel"),
-    "vae": ("diffusers", "AutoencoderKL"),
-}
-SHAPE = (
-    "conceptlib works on models of the Stable Diffusion 1.x/2.x shape: one CLIP text encoder, a conditional UNet, "
-    "a KL autoencoder"
-)
 
 
-def base_lock(base: str | Path) -> dict[str, str | None]:
+def base_lock(base: str | Path | Source) -> dict[str, str | None]:
     """What pins a base: `{"ref", "revision", "sha256"}`.
 
     For the embedded model and for folders `sha256` is the digest of every weight, configuration and vocabulary file;
@@ -55,7 +46,7 @@ def base_lock(base: str | Path) -> dict[str, str | None]:
     if source.single:
         return single_file.lock(Path(source.location))
     root = Path(source.location)
-    names = ["scheduler", *COMPONENTS]
+    names = ["scheduler", *_family_of_folder(root).COMPONENTS]
     files = [root / "model_index.json", *(f for name in names for f in sorted((root / name).rglob("*")) if f.is_file())]
     kept = [file for file in files if file.suffix in {".safetensors", ".json", ".txt"}]
     return {
@@ -68,7 +59,7 @@ def base_lock(base: str | Path) -> dict[str, str | None]:
 def load_pipeline(
     base: str | Path, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
 ) -> Any:
-    """A `StableDiffusionPipeline` of `base` on the chosen device, in evaluation mode, gradients off.
+    """diffusers' pipeline of `base` on the chosen device, in evaluation mode, gradients off.
 
     Progress bars and the safety checker are off. Every tensor of every component must come from the files.
 
@@ -80,32 +71,38 @@ def load_pipeline(
     return load_source(resolve_base(base), choose(device, dtype))
 
 
-def load_source(source: Source, placement: Placement, *, stored: Collection[str] = ()) -> Any:
-    """`load_pipeline` for a base that is resolved already; components named in `stored` keep their files' precision."""
-    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-    from diffusers.models import AutoencoderKL
-    from transformers import CLIPTextModel
+def load_source(source: Source, placement: Placement, *, stored: Collection[str] = (), forwards: bool = True) -> Any:
+    """`load_pipeline` for a base that is resolved already.
+
+    stored: components that keep their files' precision. forwards: whether the denoiser and the autoencoder will run; if
+    not, both keep it.
+    """
+    import diffusers
 
     source = _settled(source)
     if source.single:
         with quiet():
-            kept = {name: None if name in stored else placement.dtype for name in ("unet", "vae", "text_encoder")}
+            large = ("unet", "vae")
+            whole = {*stored, *(() if forwards else large)}
+            kept = {name: None if name in whole else placement.dtype for name in (*large, "text_encoder")}
             pipe = single_file.pipeline(_single(source), kept)
-        check_shape(pipe, where=source.ref)
+        _refuse_shape(pipe, source)
         return place(pipe, placement)
     index_file = _index_file(source)
     index = read_index(index_file, where=source.ref)
-    check_index(index, where=source.ref)
+    family = usable(index, where=source.ref)
     where: dict[str, Any] = {"use_safetensors": True}
     with quiet(), _explained(source):
-        variants = _variants(source, index_file)
+        variants = _variants(source, index_file, family)
         location = _on_disk(source, index_file, variants)
         modules = {}
-        for name, cls in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel)):
+        large = (family.DENOISER, "vae")
+        kept = {*stored, *(() if forwards else large)}
+        for name in family.WEIGHTS:
             # Read as it is stored, and turned into what is wanted in one pass over the weights.
-            at_once = name != "text_encoder" and placement.dtype == torch.float32
-            dtype = _stored_dtype(source, name) if name in stored or at_once else placement.dtype
-            module, info = cls.from_pretrained(
+            at_once = name in large and placement.dtype == torch.float32
+            dtype = _stored_dtype(source, name) if name in kept or at_once else placement.dtype
+            module, info = _class(*family.COMPONENTS[name]).from_pretrained(
                 location,
                 subfolder=name,
                 output_loading_info=True,
@@ -114,21 +111,40 @@ def load_source(source: Source, placement: Placement, *, stored: Collection[str]
                 **where,
             )
             _check_complete(info, where=f"{source.ref}/{name}")
-            if at_once and name not in stored:
+            if at_once and name not in kept:
                 module.to(dtype=placement.dtype, **_layout(placement))
             modules[name] = module
-        pipe = StableDiffusionPipeline.from_pretrained(
+        pipe = getattr(diffusers, family.PIPELINE).from_pretrained(
             location,
-            safety_checker=None,
-            feature_extractor=None,
-            image_encoder=None,
-            requires_safety_checker=False,
             dtype=placement.dtype,
+            **family.OPTIONS,
             **modules,
             **where,
         )
-    check_shape(pipe, where=source.ref)
+    _refuse_shape(pipe, source)
     return place(pipe, placement)
+
+
+def _refuse_shape(pipe: Any, source: Source) -> None:
+    """Refuse components that load but do not fit each other or our training."""
+    model = of(pipe)
+    if problems := model.check():
+        what = f"this model cannot be used: {'; '.join(problems)}"
+        raise ConceptlibError(what, where=source.ref, hint=shapes(type(model)))
+
+
+def _class(library: str, name: str) -> Any:
+    """A class of diffusers or transformers, which import their parts when they are asked for."""
+    return getattr(import_module(library), name)
+
+
+def _family_of_folder(root: Path) -> type[Model]:
+    """The family of a model on this machine; Stable Diffusion where the index does not say."""
+    try:
+        found = recognised(read_index(root / "model_index.json", where=str(root)))
+    except ConceptlibError:
+        found = None
+    return found or families()["stable-diffusion"]
 
 
 def _stored_dtype(source: Source, component: str) -> torch.dtype:
@@ -148,10 +164,11 @@ def place(pipe: Any, placement: Placement) -> Any:
     with quiet():
         pipe.to(placement.device)
     pipe.set_progress_bar_config(disable=True)
-    for module in (pipe.unet, pipe.vae, pipe.text_encoder):
+    model = of(pipe)
+    for module in model.components().values():
         module.eval()
         module.requires_grad_(False)
-    for module in (pipe.unet, pipe.vae) if placement.channels_last else ():
+    for module in model.convolutional() if placement.channels_last else ():
         module.to(**_layout(placement))
     return pipe
 
@@ -179,14 +196,14 @@ def read_index(path: Path, *, where: str) -> dict[str, Any]:
     return index
 
 
-def _variants(source: Source, index_file: Path) -> dict[str, str | None]:
+def _variants(source: Source, index_file: Path, family: type[Model]) -> dict[str, str | None]:
     """`fp16` for every component whose weights are there under that variant's name alone, by component."""
     folder = index_file.parent  # on the Hub's side what was fetched before
     names = {path.relative_to(folder).as_posix() for path in folder.glob("*/*.safetensors")}
     if source.on_hub:
         names |= hubfiles.listing(source.location, folder.name).files
     found: dict[str, str | None] = {}
-    for component in COMPONENTS:
+    for component in family.COMPONENTS:
         weights = [name for name in names if name.startswith(f"{component}/") and name.endswith(".safetensors")]
         found[component] = "fp16" if weights and all(".fp16" in name for name in weights) else None
     return found
@@ -208,87 +225,39 @@ def _on_disk(source: Source, index_file: Path, variants: Mapping[str, str | None
     return str(hubfiles.snapshot(source.location, patterns, index_file.parent.name).folder)
 
 
-def check_index(index: dict[str, Any], *, where: str) -> None:
-    """Refuse a `model_index.json` of another family before its weights are fetched."""
-    problems = []
-    for name, (_, wanted) in COMPONENTS.items():
-        found = (index.get(name) or [None, None])[1]
-        # Both spellings of the tokenizer exist in published models.
-        if found is None:
-            problems.append(f"it has no {name}")
-        elif found.removesuffix("Fast") != wanted:
-            problems.append(f"its {name} is a {found}, not a {wanted}")
-    problems += [
-        f"it has a {name} as well" for name in ("text_encoder_2", "transformer", "controlnet") if index.get(name)
-    ]
-    if problems:
-        raise ConceptlibError(
-            f"{index.get('_class_name', 'this model')} cannot be used as a base: {'; '.join(problems)}",
-            where=where,
-            hint=SHAPE,
-        )
-
-
-def check_shape(pipe: Any, *, where: str) -> None:
-    """Refuse components that load but do not fit each other or our training."""
-    unet, vae, text = pipe.unet.config, pipe.vae.config, pipe.text_encoder.config
-    problems = []
-    if unet.in_channels != vae.latent_channels or unet.out_channels != vae.latent_channels:
-        problems.append(
-            f"the UNet takes {unet.in_channels} and gives {unet.out_channels} channels, "
-            f"the autoencoder has {vae.latent_channels}"
-            + (" (an inpainting model?)" if unet.in_channels > vae.latent_channels else "")
-        )
-    if unet.cross_attention_dim != text.hidden_size:
-        problems.append(
-            f"the UNet attends to vectors of width {unet.cross_attention_dim}, "
-            f"the text encoder gives {text.hidden_size}"
-        )
-    if problem := _tokenizer_problem(pipe):
-        problems.append(problem)
-    if unet.class_embed_type or unet.addition_embed_type or unet.time_cond_proj_dim:
-        problems.append("the UNet wants further conditions (class, image or guidance embeddings)")
-    if problem := schedule_problem(pipe.scheduler):
-        problems.append(problem)
-    if problems:
-        raise ConceptlibError(f"this model cannot be used: {'; '.join(problems)}", where=where, hint=SHAPE)
-
-
-def _tokenizer_problem(pipe: Any) -> str:
-    """Why the tokenizer does not belong to the text encoder. Where its files are missing, transformers opens an empty
-    one without a word.
-    """
-    rows, words = int(pipe.text_encoder.get_input_embeddings().num_embeddings), len(pipe.tokenizer)
-    ids = pipe.tokenizer("a picture").input_ids
-    if words < rows // 2 or len(ids) < 3:
-        return f"its tokenizer knows {words} tokens, and its text encoder {rows}: are the tokenizer's files missing?"
-    if words > rows:
-        return f"its tokenizer knows {words} tokens, and its text encoder {rows}"
-    length = int(pipe.text_encoder.config.max_position_embeddings)
-    if pipe.tokenizer.model_max_length > length:
-        return (
-            f"its tokenizer makes prompts of {pipe.tokenizer.model_max_length} tokens, its text encoder takes {length}"
-        )
-    return ""
-
-
 def default_resolution(pipe: Any) -> int:
     """The side in pixels of the pictures that the model was trained on."""
-    return int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+    return of(pipe).resolution
 
 
-def resolution_of(base: str | Path) -> int:
-    """`default_resolution` of a base, from its configuration files alone.
+def family_of(base: str | Path | Source) -> type[Model]:
+    """The family of a base.
 
     Raises:
-        ConceptlibError: no such model, or configurations that do not say it.
+        ConceptlibError: no such model, an index that cannot be read, or of no family that can be used.
     """
     source = _settled(resolve_base(base))
+    if source.single:  # a file of another family is refused when it is opened
+        return families()["stable-diffusion"]
+    return usable(read_index(_index_file(source), where=source.ref), where=source.ref)
+
+
+def defaults_of(base: str | Path | Source) -> Defaults:
+    """What a base is run with where nothing is said, from its configuration files alone.
+
+    Raises:
+        ConceptlibError: no such model, one of no known family, or configurations that do not say it.
+    """
+    source = _settled(resolve_base(base))
+    family = family_of(source)
     if source.single:
-        return single_file.resolution(_single(source))
+        return Defaults(single_file.resolution(_single(source)), family.GUIDANCE)
+
+    def config(component: str) -> Any:
+        return json.loads(_file(source, f"{component}/config.json").read_text("utf-8"))
+
     try:
-        unet, vae = (json.loads(_file(source, f"{part}/config.json").read_text("utf-8")) for part in ("unet", "vae"))
-        return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+        return Defaults(family.resolution_of(config), family.GUIDANCE)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConceptlibError(
             f"the model's configuration does not say how large its pictures are ({error!r})", where=source.ref

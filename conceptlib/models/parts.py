@@ -10,6 +10,8 @@ knows what a layer is called.
 | `no-attn2` | everything but cross-attention (ESD-u) |
 | `no-attn2-inner` | the same without the output convolution and the time embedding (ESD-u as in the paper's code) |
 | `all` | everything |
+
+In SDXL the embedding of the pooled prompt and of the sizes counts as part of the time embedding.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ Part = Literal["attn2", "attn2-kv", "attn1", "attention", "no-attn2", "no-attn2-
 _CROSS = re.compile(r"\.attn2\.")
 _SELF = re.compile(r"\.attn1\.")
 _KV = re.compile(r"\.attn2\.to_[kv]\.")
-_OUTER = re.compile(r"^(conv_out|conv_norm_out|time_embedding|time_proj)\.")
+_OUTER = re.compile(r"^(conv_out|conv_norm_out|time_embedding|time_proj|add_embedding|add_time_proj)\.")
 _BELONGS: Mapping[str, Callable[[str], bool]] = {
     "attn2": lambda name: bool(_CROSS.search(name)),
     "attn2-kv": lambda name: bool(_KV.search(name)),
@@ -63,20 +65,6 @@ def matrices(unet: nn.Module, part: Part) -> list[str]:
         for name, module in unet.named_modules()
         if isinstance(module, nn.Linear | nn.Conv2d) and _BELONGS[part](f"{name}.weight")
     ]
-
-
-def components(pipe: Any) -> dict[str, nn.Module]:
-    """The components whose tensors a checkpoint may hold, by the name of their folder."""
-    return {"unet": pipe.unet, "text_encoder": pipe.text_encoder, "vae": pipe.vae}
-
-
-def parameters(pipe: Any) -> dict[str, nn.Parameter]:
-    """Every parameter by `component.name`, such as `unet.conv_in.weight`."""
-    return {
-        f"{component}.{name}": parameter
-        for component, module in components(pipe).items()
-        for name, parameter in module.named_parameters()
-    }
 
 
 @contextlib.contextmanager

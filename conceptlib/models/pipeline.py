@@ -1,20 +1,25 @@
-"""The pipeline that a checkpoint opens as: diffusers' own, with the erasure switched on by itself."""
+"""The pipelines that a checkpoint opens as: diffusers' own, with the erasure switched on by itself."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from conceptlib.models.devices import Placement
-from conceptlib.models.encoding import PromptCache
-from conceptlib.models.guidance import GuidanceRule, follow
+from conceptlib.models.family import of
+from conceptlib.models.guidance import GuidanceRule
 from conceptlib.models.loading import place
 
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline as _Pipeline
+else:
+    _Pipeline = object
 
-class ErasedPipeline(StableDiffusionPipeline):
-    """A `StableDiffusionPipeline` with what a checkpoint adds at inference.
+
+class Erasing(_Pipeline):
+    """What a checkpoint adds to a pipeline at inference; goes before diffusers' class in the list of bases.
 
     negative_prompt_default: used wherever the caller gives no negative prompt. guidance_rule: replaces classifier-free
     guidance; None for the ordinary one. checkpoint: the `Checkpoint` it was opened from, None for a base.
@@ -29,8 +34,23 @@ class ErasedPipeline(StableDiffusionPipeline):
         rule = self.guidance_rule
         if rule is None:
             return super().__call__(*args, **kwargs)
-        with follow(self.unet, rule, PromptCache(self).encode(rule.prompts), self):
+        with of(self).follow(rule):
             return super().__call__(*args, **kwargs)
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Write a folder that plain diffusers opens: it must not name this class."""
+        of(self).plain().save_pretrained(save_directory, **kwargs)
+
+    def default_negative(self, prompt: str | list[str] | None, embeds: torch.Tensor | None) -> str | list[str] | None:
+        """The default negative prompt in the shape of the prompt; None if there is none."""
+        if not self.negative_prompt_default:
+            return None
+        count = len(prompt) if isinstance(prompt, list) else 1 if embeds is None else embeds.shape[0]
+        return self.negative_prompt_default if isinstance(prompt, str) else [self.negative_prompt_default] * count
+
+
+class ErasedPipeline(Erasing, StableDiffusionPipeline):
+    """A `StableDiffusionPipeline` with what a checkpoint adds at inference, see `Erasing`."""
 
     def encode_prompt(
         self,
@@ -44,10 +64,8 @@ class ErasedPipeline(StableDiffusionPipeline):
         **kwargs: Any,
     ) -> Any:
         """As diffusers', with the default negative prompt filled in."""
-        if negative_prompt is None and negative_prompt_embeds is None and self.negative_prompt_default:
-            count = len(prompt) if isinstance(prompt, list) else 1 if prompt_embeds is None else prompt_embeds.shape[0]
-            single = isinstance(prompt, str)
-            negative_prompt = self.negative_prompt_default if single else [self.negative_prompt_default] * count
+        if negative_prompt is None and negative_prompt_embeds is None:
+            negative_prompt = self.default_negative(prompt, prompt_embeds)
         return super().encode_prompt(
             prompt,
             device,
@@ -59,14 +77,43 @@ class ErasedPipeline(StableDiffusionPipeline):
             **kwargs,
         )
 
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Write a folder that plain diffusers opens: it must not name this class."""
-        plain = StableDiffusionPipeline(**self.components, requires_safety_checker=False)
-        plain.save_pretrained(save_directory, **kwargs)
+
+class ErasedXLPipeline(Erasing, StableDiffusionXLPipeline):
+    """A `StableDiffusionXLPipeline` with what a checkpoint adds at inference, see `Erasing`."""
+
+    def encode_prompt(
+        self,
+        prompt: str | list[str] | None = None,
+        prompt_2: str | list[str] | None = None,
+        device: Any = None,
+        num_images_per_prompt: int = 1,
+        do_classifier_free_guidance: bool = True,
+        negative_prompt: str | list[str] | None = None,
+        negative_prompt_2: str | list[str] | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        negative_prompt_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As diffusers', with the default negative prompt filled in."""
+        if negative_prompt is None and negative_prompt_embeds is None:
+            negative_prompt = self.default_negative(prompt, prompt_embeds)
+        return super().encode_prompt(
+            prompt,
+            prompt_2,
+            device,
+            num_images_per_prompt,
+            do_classifier_free_guidance,
+            negative_prompt,
+            negative_prompt_2,
+            prompt_embeds,
+            negative_prompt_embeds,
+            **kwargs,
+        )
 
 
-def dressed(pipe: Any, placement: Placement) -> ErasedPipeline:
-    """The same components as an `ErasedPipeline` on the placement's device."""
-    erased = ErasedPipeline(**pipe.components, requires_safety_checker=False)
+def dressed(pipe: Any, placement: Placement) -> Any:
+    """The same components as a pipeline of their family with `Erasing`, on the placement's device."""
+    model = of(pipe)
+    erased = model.erased()(**pipe.components, **model.settings)
     place(erased, placement)
     return erased

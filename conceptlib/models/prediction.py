@@ -1,5 +1,5 @@
-"""What a model's output means, and the algebra between the two meanings. Formulas of methods are written for ε; models
-that predict v (Salimans and Ho 2022) are converted here and nowhere else.
+"""What a model's output means, and the algebra between the meanings. Formulas of methods are written for ε; models that
+predict v (Salimans and Ho 2022) or a flow's velocity are converted here and nowhere else.
 
 z_t = α x₀ + σ ε with α = √ᾱ_t and σ = √(1 − ᾱ_t); v = α ε − σ x₀. Hence ε = α v + σ z_t.
 """
@@ -85,6 +85,35 @@ class Prediction:
             return noise
         alpha, sigma = self.alpha_sigma(timesteps, clean)
         return alpha * noise - sigma * clean
+
+
+class FlowPrediction(Prediction):
+    """The meaning of the output of a flow-matching model: its velocity v = ε − x₀ at z_t = (1 − σ) x₀ + σ ε, hence
+    ε = z_t + (1 − σ) v. Timesteps go from 0 to `num_timesteps`, σ = t / num_timesteps (the scheduler's shift decides
+    which of them are visited, not what they mean).
+
+    Args:
+        scheduler: with `config.num_train_timesteps`.
+    """
+
+    kind = "flow"
+
+    def __init__(self, scheduler: Any) -> None:
+        self.num_timesteps = int(scheduler.config.num_train_timesteps)
+
+    def alpha_sigma(self, timesteps: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """1 − σ and σ."""
+        sigma = (timesteps.to(like.device, wide(like).dtype) / self.num_timesteps).reshape(-1, 1, 1, 1)
+        return 1 - sigma, sigma
+
+    def to_epsilon(self, output: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """ε = z_t + (1 − σ) v."""
+        alpha, _ = self.alpha_sigma(timesteps, output)
+        return noisy + alpha * output
+
+    def target(self, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """v = ε − x₀."""
+        return noise - clean
 
 
 def shifted_timesteps(uniform: torch.Tensor, steps: int, shift: float) -> torch.Tensor:

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.models.conditioning import Conditioning, Framing
 from conceptlib.models.devices import fetch, send
-from conceptlib.models.encoding import PromptCache, decode_latents
+from conceptlib.models.encoding import PromptCache
+from conceptlib.models.family import Model, of
 from conceptlib.models.guidance import GuidanceRule, combine
-from conceptlib.models.loading import default_resolution
-from conceptlib.models.prediction import Prediction, wide
-from conceptlib.models.schedules import ddim
+from conceptlib.models.prediction import wide
 from conceptlib.models.threads import paced
 from conceptlib.progress import Progress
 
@@ -40,6 +40,13 @@ def default_guidance(resolution: int) -> float:
     return 7.5 if resolution >= 256 else SMALL_GUIDANCE
 
 
+def usual_guidance(model: Model | type[Model], resolution: int = 0) -> float:
+    """The guidance scale of a model where nobody says one: its family's, or that of its resolution."""
+    if model.GUIDANCE is not None:
+        return model.GUIDANCE
+    return default_guidance(model.resolution if isinstance(model, Model) else resolution)
+
+
 def rows_at_once(height: int, width: int) -> int:
     """Pictures of so many pixels that an ordinary device draws at once: 64 at up to 128 px, 4 at 512 px."""
     return max(1, min(64, _PIXELS_PER_BATCH // (height * width)))
@@ -50,7 +57,7 @@ def sample(
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
-    negative_prompts: str | Sequence[str] | None = None,
+    negative_prompts: str | Sequence[str | None] | None = None,
     num_steps: int = NUM_STEPS,
     guidance_scale: float | None = None,
     batch_size: int | None = None,
@@ -58,24 +65,27 @@ def sample(
     width: int | None = None,
     progress: Progress | None = None,
     cache: PromptCache | None = None,
+    framing: Framing | None = None,
     each: Callable[[slice, Callable[[], torch.Tensor]], None] | None = None,
 ) -> np.ndarray:
     """Draw one picture a row.
 
     Args:
-        pipe: a pipeline of the Stable Diffusion shape; its `guidance_rule`, if it has one, is followed.
+        pipe: a pipeline of a known family; its `guidance_rule`, if it has one, is followed.
         prompts: N prompts.
         seeds: N seeds. A row's noise comes from its own CPU generator, so it does not depend on the batch, the order or
             the device.
-        negative_prompts: one for all, or one a row; None: the pipeline's `negative_prompt_default` if it has one, else
-            empty.
+        negative_prompts: one for all, or one a row (None in it: the unconditional prompt); None: the pipeline's
+            `negative_prompt_default` if it has one, else the unconditional prompt.
         num_steps: denoising steps, 1 or more.
         guidance_scale: 1 or less: no guidance, and the negative prompt has no effect; None: `default_guidance` of the
-            model's resolution.
+            model's family and resolution.
         batch_size: rows at once; by default as many as fit an ordinary device (64 at up to 128 px, 4 at 512 px).
-        height, width: pixels, multiples of 8; by default what the model was trained on.
+        height, width: pixels, multiples of 8 (and of the model's `scale`); by default what the model was trained on.
         progress: called with ("sample", rows done, rows in all).
         cache: prompt embeddings to share between calls with the same pipeline.
+        framing: how pictures are said to have been scaled and cut, to families that are told (SDXL); by default not at
+            all.
         each: takes every batch instead: its rows, and a function that waits for its pictures, uint8 (n, height, width,
             3) on the CPU. Whoever calls that in another thread does not keep the device waiting.
 
@@ -85,32 +95,20 @@ def sample(
     Raises:
         ConceptlibError: lengths that differ, or settings out of range.
     """
-    side = default_resolution(pipe)
+    model = of(pipe)
+    side = model.resolution
     height, width = height or side, width or side
-    scale = int(pipe.vae_scale_factor)
-    negatives = _negatives(pipe, negative_prompts, len(prompts))
+    negatives = _negatives(model.pipe, negative_prompts, len(prompts))
     if len(seeds) != len(prompts) or len(negatives) != len(prompts):
         raise ConceptlibError(
             f"{len(prompts)} prompts, {len(seeds)} seeds and {len(negatives)} negative prompts: give as many of each"
         )
-    if num_steps < 1 or height % 8 or width % 8 or min(height, width) < 8:
-        raise ConceptlibError(
-            f"cannot draw {width} x {height} pixels in {num_steps} steps",
-            hint="multiples of 8 pixels, at least one step",
-        )
-    guidance_scale = default_guidance(side) if guidance_scale is None else guidance_scale
-    trained = int(pipe.scheduler.config.num_train_timesteps)
-    if num_steps > trained or not math.isfinite(guidance_scale):
-        raise ConceptlibError(
-            f"cannot draw in {num_steps} steps with a guidance of {guidance_scale}",
-            hint=f"at most the {trained} steps that the model was trained on, and a finite guidance",
-        )
-    if bad := [seed for seed in seeds if not 0 <= int(seed) < 2**64]:
-        raise ConceptlibError(f"{bad[0]} is no seed", hint="a whole number from 0 on, below 2^64")
+    guidance_scale = usual_guidance(model) if guidance_scale is None else guidance_scale
+    _refuse_settings(model, height, width, num_steps, guidance_scale, seeds)
     batch_size = batch_size or rows_at_once(height, width)
-    cache = cache or PromptCache(pipe)
-    rule: GuidanceRule | None = getattr(pipe, "guidance_rule", None)
-    shape = (1, pipe.unet.config.in_channels, height // scale, width // scale)
+    cache = cache or PromptCache(model)
+    rule: GuidanceRule | None = getattr(model.pipe, "guidance_rule", None)
+    shape = (1, *model.latent_shape(height, width))
     out = np.empty((0 if each else len(prompts), height, width, 3), np.uint8)
     waiting: list[tuple[slice, Callable[[], torch.Tensor]]] = []
 
@@ -126,12 +124,14 @@ def sample(
         noise = torch.cat(
             [torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds[rows]]
         )
-        texts = [*negatives[rows], *prompts[rows]] if guidance_scale > 1 else list(prompts[rows])
+        texts: list[str | None] = [*negatives[rows], *prompts[rows]] if guidance_scale > 1 else list(prompts[rows])
         if rule is not None and guidance_scale > 1:
             texts += [prompt for prompt in rule.prompts for _ in prompts[rows]]
-        embeds = cache.encode(texts)
-        latents = denoise(pipe, noise, embeds, num_steps=num_steps, guidance_scale=guidance_scale, rule=rule)
-        (each or keep)(rows, fetch(decode_latents(pipe.vae, latents)))
+        given = cache.encode(texts)
+        if framing is not None:
+            given = model.framed(given, [framing] * len(given))
+        latents = denoise(model, noise, given, num_steps=num_steps, guidance_scale=guidance_scale, rule=rule)
+        (each or keep)(rows, fetch(model.to_pixels(latents)))
         if progress is not None:
             progress("sample", rows.stop, len(prompts))
     for rows, pixels in waiting:
@@ -139,12 +139,31 @@ def sample(
     return out
 
 
+def _refuse_settings(
+    model: Model, height: int, width: int, num_steps: int, guidance_scale: float, seeds: Sequence[int]
+) -> None:
+    multiple = math.lcm(8, model.scale)
+    if num_steps < 1 or height % multiple or width % multiple or min(height, width) < multiple:
+        raise ConceptlibError(
+            f"cannot draw {width} x {height} pixels in {num_steps} steps",
+            hint=f"multiples of {multiple} pixels, at least one step",
+        )
+    trained = model.prediction.num_timesteps
+    if num_steps > trained or not math.isfinite(guidance_scale):
+        raise ConceptlibError(
+            f"cannot draw in {num_steps} steps with a guidance of {guidance_scale}",
+            hint=f"at most the {trained} steps that the model was trained on, and a finite guidance",
+        )
+    if bad := [seed for seed in seeds if not 0 <= int(seed) < 2**64]:
+        raise ConceptlibError(f"{bad[0]} is no seed", hint="a whole number from 0 on, below 2^64")
+
+
 class Watch(Protocol):
     """Sees every step of a run."""
 
     def __call__(self, step: int, timestep: torch.Tensor, latents: torch.Tensor, outputs: torch.Tensor) -> None:
-        """step: from 0. timestep: (). latents: z_t, (N, C, h, w). outputs: of the UNet, a block of N for each prompt
-        of a row, in the order of `prompt_embeds`.
+        """step: from 0. timestep: (). latents: z_t, (N, C, h, w). outputs: of the denoiser, a block of N for each
+        prompt of a row, in the order of `conditioning`.
         """
         ...
 
@@ -153,7 +172,7 @@ class Watch(Protocol):
 def denoise(
     pipe: Any,
     noise: torch.Tensor,
-    prompt_embeds: torch.Tensor,
+    conditioning: Conditioning | torch.Tensor,
     *,
     num_steps: int,
     guidance_scale: float,
@@ -167,8 +186,10 @@ def denoise(
 
     Args:
         noise: standard normal, (N, C, h, w), any device.
-        prompt_embeds: if `guidance_scale` > 1 at least (2N, 77, D), negative prompts first, then the rows' own, then
-            (E blocks of N) what the rule or the watcher wants to know besides; else (N, 77, D).
+        pipe: a pipeline, or its `Model`.
+        conditioning: if `guidance_scale` > 1 at least 2N rows, negative prompts first, then the rows' own, then
+            (E blocks of N) what the rule or the watcher wants to know besides; else N. Embeddings alone will do for
+            a family that needs no more.
         rule: how guidance combines the predictions; None for the usual way.
         watch: called at every step, before the latents move.
         scheduler: who steps instead of DDIM; its state is its own.
@@ -176,28 +197,33 @@ def denoise(
         until: how many of the scheduler's timesteps are visited; None: all.
 
     Returns:
-        Latents (N, C, h, w) on the UNet's device, in float32 at least.
+        Latents (N, C, h, w) on the denoiser's device, in float32 at least.
     """
-    scheduler = ddim(pipe.scheduler) if scheduler is None else scheduler
+    model = of(pipe)
+    scheduler = model.sampler() if scheduler is None else scheduler
+    prediction = model.prediction_of(scheduler)
     # The scheduler looks its numbers up on the CPU: those of a device's timestep would have to be waited for.
     scheduler.set_timesteps(num_steps)
-    timesteps = send(scheduler.timesteps, pipe.unet.device)
-    prediction = Prediction(scheduler)
+    timesteps = send(scheduler.timesteps, model.device)
     run = rule.begin() if rule is not None else None
     guided = guidance_scale > 1
-    dtype = pipe.unet.dtype
-    embeds = prompt_embeds.to(pipe.unet.device, dtype)
-    blocks = len(embeds) // len(noise)
+    dtype = model.dtype
+    given = Conditioning.of(conditioning).to(model.device, dtype)
+    blocks = len(given) // len(noise)
     # The latents and the guidance stay in float32: in bfloat16 every step would round them to 8 bits.
-    latents = send(noise, pipe.unet.device).to(torch.promote_types(dtype, torch.float32)) * scheduler.init_noise_sigma
+    spread = getattr(scheduler, "init_noise_sigma", 1.0)  # schedulers of flow matching begin with the noise as it is,
+    latents = send(noise, model.device).to(torch.promote_types(dtype, torch.float32)) * spread
     options = (
         {"generator": list(generators)} if generators and "generator" in signature(scheduler.step).parameters else {}
     )
     for step, timestep in enumerate(timesteps[:until]):
-        # Of variance 1, whatever the scheduler's own latents are.
-        seen = scheduler.scale_model_input(latents, scheduler.timesteps[step])
+        seen = latents
+        if hasattr(scheduler, "scale_model_input"):  # and they scale nothing
+            # Of variance 1, whatever the scheduler's own latents are.
+            seen = scheduler.scale_model_input(latents, scheduler.timesteps[step])
         inputs = torch.cat([seen] * blocks) if blocks > 1 else seen
-        outputs = wide(paced(pipe.unet, inputs.shape, partial(_predict, pipe.unet, inputs.to(dtype), timestep, embeds)))
+        step_of = partial(model.predict, inputs.to(dtype), timestep, given)
+        outputs = wide(paced(model.denoiser, inputs.shape, step_of))
         if watch is not None:
             watch(step, timestep, seen, outputs)
         if guided:
@@ -214,12 +240,7 @@ def denoise(
     return latents
 
 
-def _predict(unet: Any, inputs: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor) -> torch.Tensor:
-    predicted: torch.Tensor = unet(inputs, timestep, encoder_hidden_states=embeds, return_dict=False)[0]
-    return predicted
-
-
-def _negatives(pipe: Any, given: str | Sequence[str] | None, count: int) -> list[str]:
+def _negatives(pipe: Any, given: str | Sequence[str | None] | None, count: int) -> list[str | None]:
     if given is None:
-        given = getattr(pipe, "negative_prompt_default", None) or ""
+        given = getattr(pipe, "negative_prompt_default", None) or [None] * count
     return [given] * count if isinstance(given, str) else list(given)

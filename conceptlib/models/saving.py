@@ -11,29 +11,36 @@ import json
 from pathlib import Path
 from typing import Any
 
+from conceptlib.models.family import of
 from conceptlib.models.loading import quiet
 
 _PREFIX = "text_model."
+_BESIDE = "text_projection."
+"""Of a text encoder with a projection: stands beside the text model in every version."""
 
 
 def save_folder(pipe: Any, folder: Path) -> None:
     """Write every component of `pipe` to `folder`, weights as safetensors."""
     with quiet():
         pipe.save_pretrained(folder, safe_serialization=True)
-    for path in sorted((folder / "text_encoder").glob("*.safetensors")):
-        _prefix(path)
-    _write_vocabulary(pipe.tokenizer, folder / "tokenizer")
+    for encoder in of(pipe).encoders:
+        for path in sorted((folder / encoder.name).glob("*.safetensors")):
+            _prefix(path)
+        _write_vocabulary(folder / encoder.tokenizer_name)
 
 
 def _prefix(path: Path) -> None:
     """Give the tensors of a text encoder's file the names that every version reads."""
     from safetensors.torch import load_file, save_file
 
-    tensors = {_PREFIX + name.removeprefix(_PREFIX): tensor for name, tensor in load_file(path).items()}
+    tensors = {
+        name if name.startswith(_BESIDE) else _PREFIX + name.removeprefix(_PREFIX): tensor
+        for name, tensor in load_file(path).items()
+    }
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def _write_vocabulary(tokenizer: Any, folder: Path) -> None:
+def _write_vocabulary(folder: Path) -> None:
     """`vocab.json`, `merges.txt` and `added_tokens.json` of a byte-pair tokenizer, from its `tokenizer.json`."""
     whole = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary: dict[str, int] = whole["model"]["vocab"]

@@ -10,7 +10,7 @@ DISTILLED = ("LCMScheduler", "TCDScheduler")
 """Schedulers that only few-step students are published with."""
 
 
-def ddim(scheduler: Any) -> Any:
+def ddim(scheduler: Any, *, steps_offset: int | None = 1) -> Any:
     """A `DDIMScheduler` with the noise schedule of `scheduler`, as `StableDiffusionPipeline` would run it.
 
     The pipeline overrides two settings of every scheduler that it is given. Other schedulers do not write them to their
@@ -19,10 +19,12 @@ def ddim(scheduler: Any) -> Any:
 
     Args:
         scheduler: any diffusers scheduler that `schedule_problem` has nothing against.
+        steps_offset: the pipeline's; None: as the scheduler says.
     """
     from diffusers import DDIMScheduler
 
-    return DDIMScheduler.from_config(scheduler.config, clip_sample=False, steps_offset=1)
+    offset = {} if steps_offset is None else {"steps_offset": steps_offset}
+    return DDIMScheduler.from_config(scheduler.config, clip_sample=False, **offset)
 
 
 def fresh(scheduler: Any) -> Any:

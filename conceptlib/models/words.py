@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.encoding import encode_ids, token_count, token_ids
+from conceptlib.models.encoding import token_count
+from conceptlib.models.family import Encoder, Model, of
 
 SHORTEST = 3
 """Letters of a vocabulary entry below which it is not taken for a word."""
@@ -47,9 +48,10 @@ def subjects(pipe: Any, phrases: Sequence[str], template: str = "{}", *, whole: 
     """
     if template.count("{}") != 1:
         raise ConceptlibError(f"the template {template!r} must hold {{}} once", hint='such as "a picture of {}"')
-    tokenizer, before = pipe.tokenizer, template.partition("{}")[0]
+    model, before = of(pipe), template.partition("{}")[0]
+    tokenizer = model.tokenizer
     prompts = [template.replace("{}", phrase) for phrase in phrases]
-    room = int(tokenizer.model_max_length)
+    room = model.length
     ends = {prompt: token_count(tokenizer, prompt) + 1 for prompt in dict.fromkeys(prompts)}
     for prompt, end in ends.items():
         if end >= room:
@@ -58,7 +60,7 @@ def subjects(pipe: Any, phrases: Sequence[str], template: str = "{}", *, whole: 
                 hint="shorten the phrase or the template",
             )
     lengths = {prompt: room if whole else min(room, _BUCKET * (1 + end // _BUCKET)) for prompt, end in ends.items()}
-    states = _states(pipe, lengths)
+    states = _states(model, lengths)
     found: list[Subject] = []
     for phrase, prompt in zip(phrases, prompts, strict=True):
         # The begin mark is token 0, so this counts to the last token of `before + phrase`.
@@ -68,23 +70,22 @@ def subjects(pipe: Any, phrases: Sequence[str], template: str = "{}", *, whole: 
 
 
 @torch.no_grad()
-def _states(pipe: Any, lengths: Mapping[str, int]) -> dict[str, torch.Tensor]:
+def _states(model: Model, lengths: Mapping[str, int]) -> dict[str, torch.Tensor]:
     """The first so many hidden states of each prompt; prompts of one length go through the encoder together."""
     found: dict[str, torch.Tensor] = {}
     for length in sorted(set(lengths.values())):
         alike = [prompt for prompt, own in lengths.items() if own == length]
         for start in range(0, len(alike), 64):
             part = alike[start : start + 64]
-            ids = token_ids(pipe.tokenizer, part)[:, :length].to(pipe.text_encoder.device)
-            found.update(zip(part, encode_ids(pipe.text_encoder, pipe.tokenizer, ids), strict=True))
+            ids = [one[:, :length] for one in model.token_ids(part)]
+            found.update(zip(part, model.encode_ids(ids).prompt_embeds, strict=True))
     return found
 
 
 def phrase_states(pipe: Any, phrases: Sequence[str]) -> torch.Tensor:
     """The state at each phrase's last token when the phrase is the whole prompt: float32 (n, D) on the CPU."""
     found = [subject.states[subject.last] for subject in subjects(pipe, phrases, whole=False)]
-    width = int(pipe.text_encoder.config.hidden_size)
-    return torch.stack(found).float().cpu() if found else torch.empty(0, width)
+    return torch.stack(found).float().cpu() if found else torch.empty(0, of(pipe).width)
 
 
 def vocabulary(tokenizer: Any) -> list[str]:
@@ -101,11 +102,18 @@ def vocabulary_states(pipe: Any, words: Sequence[str]) -> torch.Tensor:
     """`phrase_states` of single-token words, without the padding: attention is causal, so what follows a word does not
     change its state, and three tokens do instead of 77. float32 (n, D) on the CPU.
     """
-    tokenizer, encoder = pipe.tokenizer, pipe.text_encoder
-    ids = torch.tensor(tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in words]), dtype=torch.long)
-    found = [torch.empty(0, int(encoder.config.hidden_size))]
-    for part in ids.split(_BATCH) if len(ids) else ():
-        begin, end = (torch.full_like(part, mark) for mark in (tokenizer.bos_token_id, tokenizer.eos_token_id))
-        states = encode_ids(encoder, tokenizer, torch.stack([begin, part, end], 1).to(encoder.device))
-        found.append(states[:, 1].float().cpu())
+    model = of(pipe)
+    found = [torch.empty(0, model.width)]
+    for start in range(0, len(words), _BATCH):
+        part = [f"{word}</w>" for word in words[start : start + _BATCH]]
+        ids = [_alone(encoder, part) for encoder in model.encoders]
+        found.append(model.encode_ids(ids).prompt_embeds[:, 1].float().cpu())
     return torch.cat(found)
+
+
+def _alone(encoder: Encoder, entries: Sequence[str]) -> torch.Tensor:
+    """Token ids (n, 3) of single entries of the vocabulary, between the begin and the end mark."""
+    tokenizer = encoder.tokenizer
+    ids = torch.tensor(tokenizer.convert_tokens_to_ids(list(entries)), dtype=torch.long)
+    begin, end = (torch.full_like(ids, mark) for mark in (tokenizer.bos_token_id, tokenizer.eos_token_id))
+    return torch.stack([begin, ids, end], 1).to(encoder.module.device)

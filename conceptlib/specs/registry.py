@@ -174,6 +174,7 @@ ADAPTERS = Registry("conceptlib.detectors.adapters", name="detectors", needs=("l
 METHODS = Registry("conceptlib.erasers.methods", needs=("run",))
 ERASURE_ADAPTERS = Registry("conceptlib.erasers.adapters", name="weight_formats", needs=("WHOLE", "save", "apply"))
 FOREIGN = Registry("conceptlib.erasers.foreign.formats", name="importers", needs=("matches", "locate"))
+MODEL_FAMILIES = Registry("conceptlib.models.families", needs=("Family",))
 METRICS = Registry("conceptlib.evaluators.metrics", needs=("METRIC",))
 JUDGES = Registry("conceptlib.evaluators.judges", needs=("GIVES", "load"))
 PROMPTS = Registry("conceptlib.evaluators.prompts", needs=("prompts",))

@@ -9,7 +9,7 @@ from typing import Any
 
 from conceptlib.concepts.label_values import Values, class_values, column_of, words_of
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.bases import resolve_base
+from conceptlib.models.reference import ModelRef
 from conceptlib.specs import METHODS, RecipeSpec, SuiteSpec, SweepSpec, load_spec
 from conceptlib.specs.load import load_targets
 from conceptlib.store import Artifact, Store
@@ -148,7 +148,7 @@ def found(spec: SweepSpec, store: Store, *, device: str | None = None, dtype: st
         SpecError: a recipe or the suite is wrong, with every problem.
         ConceptlibError: see `cells`.
     """
-    resolve_base(spec.base)
+    reference = ModelRef.of(spec.base)
     spec = with_targets(spec, store)
     planned: list[tuple[Cell, RecipeSpec, SuiteSpec]] = [
         (
@@ -161,9 +161,8 @@ def found(spec: SweepSpec, store: Store, *, device: str | None = None, dtype: st
     # All mistakes are told; torch may be imported.
     from conceptlib.erasers.erase import erasure_lock
     from conceptlib.models.devices import choose
-    from conceptlib.models.loading import base_lock
 
-    base, placement = base_lock(spec.base), choose(device, dtype).dtype_name
+    base, placement = reference.lock, choose(device, dtype).dtype_name
     evaluations = store.list(kind="evaluation")
     rows = []
     for cell, recipe, suite in planned:

@@ -214,7 +214,7 @@ def test_data_removal_leaves_a_frozen_text_encoder_alone(make: Callable[..., Job
     old = before["text_encoder"][TABLE]
     table = job.pipe.text_encoder.state_dict()[TABLE]
     assert torch.equal(table[: len(old)], old)
-    fresh = GeometryObjective(make()).table
+    (fresh,) = GeometryObjective(make()).tables
     assert fresh is not None and not torch.equal(table[len(old) :], fresh.rows)
 
 
@@ -262,12 +262,12 @@ def test_only_what_a_trained_weight_decides_is_encoded_again(
         job.pipe.text_encoder, "forward", lambda ids, **rest: encoded.append(len(ids)) or forward(ids, **rest)
     )
     located, clean = objective.prompts[0].text, objective.prompts[20].text
-    first = objective.condition([located, clean, located, clean])
-    again = objective.condition([clean, located])
+    first = objective.condition([located, clean, located, clean]).prompt_embeds
+    again = objective.condition([clean, located]).prompt_embeds
     assert encoded == [1, 1, 1]  # located with gradient, clean once for the cache, located again
     assert torch.equal(first[0], first[2]) and torch.equal(first[1], again[0]) and torch.equal(first[0], again[1])
     assert first.requires_grad
-    assert not objective.condition([clean]).requires_grad
+    assert not objective.condition([clean]).prompt_embeds.requires_grad
 
 
 def test_captions_are_dropped_at_the_rate_asked_for(make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def by_the_paper(pipe: Any, noise: torch.Tensor, empty: Any, prompt: Any, safety
 def test_the_sampler_with_the_rule_is_the_papers_loop(preset: str, prediction_type: str) -> None:
     pipe, settings = pipeline(prediction_type), SETTINGS[preset]
     noise = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    embeds = PromptCache(pipe).encode(["", "", "a ring", "a star", "a red heart", "a red heart"])
+    embeds = PromptCache(pipe).encode(["", "", "a ring", "a star", "a red heart", "a red heart"]).prompt_embeds
     empty, prompt, safety = embeds.chunk(3)
     rule = SafeGuidance(Config(**settings, concept="a red heart"))
     with torch.no_grad():

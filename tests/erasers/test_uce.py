@@ -19,6 +19,7 @@ from conceptlib.erasers.methods._closed_form import finish
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import narrow
 from conceptlib.models.encoding import encode_ids, token_count, token_ids
+from conceptlib.models.family import of
 from conceptlib.models.parts import select
 from conceptlib.specs import SpecError, load_spec
 from conceptlib.store import Artifact
@@ -106,7 +107,7 @@ def test_the_result_holds_the_bases_values_beside_the_edited_ones(base: Path) ->
     pipe, plain = (StableDiffusionPipeline.from_pretrained(base) for _ in range(2))
     parameters = select(pipe.unet, "attn2-kv")
     edit = uce(last(plain, "ring")[None], last(plain, "star")[None])
-    result = finish(pipe, edit, "lora", "", {})
+    result = finish(of(pipe), edit, "lora", "", {})
     for name, before in select(plain.unet, "attn2-kv").items():
         assert torch.equal(result.changed[f"unet.{name}"], before)
         up, down = result.factors[f"unet.{name.removesuffix('.weight')}"]

@@ -40,7 +40,7 @@ def test_a_distinct_prompt_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> N
         pipe.text_encoder, "forward", lambda ids, **kwargs: seen.append(len(ids)) or forward(ids, **kwargs)
     )
     cache = PromptCache(pipe, size=2)
-    first = cache.encode(["a", "b", "a", "a"])
+    first = cache.encode(["a", "b", "a", "a"]).prompt_embeds
     assert torch.equal(first[0], first[2]) and not torch.equal(first[0], first[1])
     cache.encode(["b", "a"])
     assert seen == [2]
@@ -51,7 +51,7 @@ def test_a_distinct_prompt_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_cache_smaller_than_a_batch_still_answers() -> None:
     pipe = build_pipeline()
-    assert PromptCache(pipe, size=1).encode(["a", "b", "c"]).shape == (3, 77, 32)
+    assert PromptCache(pipe, size=1).encode(["a", "b", "c"]).prompt_embeds.shape == (3, 77, 32)
 
 
 def test_latents_are_the_scaled_posterior_mean() -> None:

@@ -113,7 +113,7 @@ def test_a_hub_model_that_is_not_here_offline_says_how_to_get_it() -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}, "text_encoder_2"),
+        ({"controlnet": ["diffusers", "ControlNetModel"]}, "a controlnet as well"),
         ({"unet": [None, None], "transformer": ["diffusers", "FluxTransformer2DModel"]}, "has no unet"),
         ({"text_encoder": ["transformers", "T5EncoderModel"]}, "T5EncoderModel"),
     ],

@@ -5,7 +5,8 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from conceptlib.models.parts import Part, detached_first_token, matrices, parameters, select
+from conceptlib.models.family import of
+from conceptlib.models.parts import Part, detached_first_token, matrices, select
 from tests.support.models import build_pipeline
 
 
@@ -30,7 +31,7 @@ def test_the_parts_are_those_of_the_papers(pipe: Any) -> None:
 
 def test_matrices_are_what_low_rank_adapters_can_sit_on(pipe: Any) -> None:
     assert {f"{name}.weight" for name in matrices(pipe.unet, "attn2-kv")} == set(select(pipe.unet, "attn2-kv"))
-    own = parameters(pipe)
+    own = of(pipe).parameters()
     assert all(own[f"unet.{name}.weight"].dim() in {2, 4} for name in matrices(pipe.unet, "all"))
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.models import words
 from conceptlib.models.encoding import encode_ids, token_ids
+from conceptlib.models.families import stable_diffusion
 from conceptlib.models.loading import load_pipeline
 from conceptlib.models.words import phrase_states, subjects, vocabulary, vocabulary_states
 from tests.support.models import build_pipeline
@@ -41,8 +41,10 @@ def test_many_phrases_keep_their_order() -> None:
 
 def test_equal_prompts_are_encoded_once_and_no_further_than_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe, shapes = build_pipeline(), []
-    encode = words.encode_ids
-    monkeypatch.setattr(words, "encode_ids", lambda *given: shapes.append(tuple(given[2].shape)) or encode(*given))
+    encode = stable_diffusion.encode_ids
+    monkeypatch.setattr(
+        stable_diffusion, "encode_ids", lambda *given: shapes.append(tuple(given[2].shape)) or encode(*given)
+    )
     phrases = ["ring", "a", "ring", "x" * 20, "ring"]
     whole, part = (subjects(pipe, phrases, whole=one) for one in (True, False))
     assert shapes == [(3, 77), (2, 16), (1, 32)]

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from conceptlib.cli.main import main
 from conceptlib.erasers.checkpoint import code_lock, load
-from conceptlib.models.parts import parameters
+from conceptlib.models.family import of
 from conceptlib.scores import read
 from conceptlib.specs import SpecError, load_spec
 from conceptlib.specs.registry import registries
@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict
             path = folder / "home" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding="utf-8")
-        name, weight = next(iter(parameters(load("tiny", device="cpu")).items()))
+        name, weight = next(iter(of(load("tiny", device="cpu")).parameters().items()))
         save_file({"mine/" + name.replace(".", "/"): weight.detach().contiguous() * 1.1}, folder / "mine.safetensors")
         assert main(["plugins", "allow", "--all"]) == 0
         results = {command: failure(command) for command in COMMANDS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from conceptlib.erasers.base import Job
 from conceptlib.erasers.loop import make_accelerator
 from conceptlib.models.devices import Placement
-from conceptlib.models.parts import components
+from conceptlib.models.family import of
 from conceptlib.specs.schema import ConceptSpec, phrase_name
 from tests.support.models import build_pipeline
 
@@ -27,12 +27,13 @@ def build_job(
     phrases: Sequence[str] = ("a red ring",),
     *,
     dtype: torch.dtype = torch.float64,
+    build: Callable[..., Any] = build_pipeline,
     **model: Any,
 ) -> Job:
-    """A job of `params` that works on `build_pipeline(**model)` in `dtype`; its files are in `folder`."""
+    """A job of `params` that works on `build(**model)` in `dtype`; its files are in `folder`."""
     placement = Placement(torch.device("cpu"), dtype, False)
-    pipe = build_pipeline(**model)
-    for module in components(pipe).values():
+    pipe = build(**model)
+    for module in of(pipe).components().values():
         module.to(dtype)
         module.requires_grad_(False)
     return Job(

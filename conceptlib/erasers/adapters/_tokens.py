@@ -1,4 +1,5 @@
-"""New tokens beside any form of weights: `tokenizer/` and `learned_embeds.safetensors`."""
+"""New tokens beside any form of weights: `tokenizer/` and `learned_embeds.safetensors`, and one of each for every
+further text encoder."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from conceptlib.erasers.files import read_tensors
-from conceptlib.erasers.tokens import LEARNED_EMBEDS, save_learned, set_rows
+from conceptlib.erasers.tokens import learned_file, save_learned, set_rows
 from conceptlib.errors import ConceptlibError
+from conceptlib.models.family import of
 from conceptlib.models.loading import quiet
 
 if TYPE_CHECKING:
@@ -21,24 +23,29 @@ def save_tokens(folder: Path, pipe: Any, result: Result) -> None:
     """Write the tokenizer and the new tokens' rows; nothing if there are none."""
     if result.tokens:
         with quiet():
-            pipe.tokenizer.save_pretrained(folder / "tokenizer")
+            for encoder in of(pipe).encoders:
+                encoder.tokenizer.save_pretrained(folder / encoder.tokenizer_name)
         save_learned(folder, pipe, result.tokens)
 
 
 def apply_tokens(folder: Path, record: Checkpoint, pipe: Any) -> None:
     """Give the pipeline the checkpoint's tokenizer and rows."""
-    learned = read_learned(folder, record)
-    if learned:
-        with quiet():
-            pipe.tokenizer = type(pipe.tokenizer).from_pretrained(folder / "tokenizer")
-        set_rows(pipe, learned)
+    if not record.tokens:
+        return
+    encoders = of(pipe).encoders
+    learned = [read_learned(folder, record, position) for position in range(len(encoders))]
+    with quiet():
+        for encoder in encoders:
+            tokenizer = type(encoder.tokenizer).from_pretrained(folder / encoder.tokenizer_name)
+            setattr(pipe, encoder.tokenizer_name, tokenizer)
+    set_rows(pipe, *learned)
 
 
-def read_learned(folder: Path, record: Checkpoint) -> dict[str, torch.Tensor]:
-    """The learned rows, one for each token of the checkpoint, neither more nor fewer."""
+def read_learned(folder: Path, record: Checkpoint, position: int = 0) -> dict[str, torch.Tensor]:
+    """The learned rows of a text encoder, one for each token of the checkpoint, neither more nor fewer."""
     if not record.tokens:
         return {}
-    rows = read_tensors(folder / LEARNED_EMBEDS, "the learned embeddings")
+    rows = read_tensors(folder / learned_file(position), "the learned embeddings")
     odd = set(rows) ^ set(record.tokens)
     if odd:
         raise ConceptlibError(

@@ -19,8 +19,8 @@ from torch import nn
 from conceptlib.erasers.adapters._tokens import apply_tokens, save_tokens
 from conceptlib.erasers.lowrank import factor
 from conceptlib.errors import ConceptlibError
+from conceptlib.models.family import of
 from conceptlib.models.loading import quiet
-from conceptlib.models.parts import components, parameters
 
 if TYPE_CHECKING:
     from conceptlib.erasers.base import Result
@@ -34,18 +34,18 @@ LORA = "pytorch_lora_weights.safetensors"
 
 
 def save(folder: Path, pipe: Any, result: Result, record: Checkpoint) -> None:
-    """Write the adapters on the UNet and the text encoder, or `result.factors`, or the factors of `result.changed`.
+    """Write the adapters on denoiser and text encoders, or `result.factors`, or the factors of `result.changed`.
 
     Raises:
         ConceptlibError: a change that is not of low rank.
     """
-    states: dict[str, dict[str, torch.Tensor] | None] = {
-        name: _peft_state(getattr(pipe, name)) for name in ("unet", "text_encoder")
-    }
+    model = of(pipe)
+    parts = model.components()
+    states: dict[str, dict[str, torch.Tensor] | None] = {name: _peft_state(parts[name]) for name in model.ADAPTABLE}
     if result.factors:
         states = dict(padded(result.factors))
     elif result.changed:
-        own = parameters(pipe)
+        own = model.parameters()
         now = {name: own[name] for name in result.changed}
         states = dict(factors(pipe, result.changed, now))
     write(folder, pipe, states)
@@ -53,14 +53,9 @@ def save(folder: Path, pipe: Any, result: Result, record: Checkpoint) -> None:
 
 
 def write(folder: Path, pipe: Any, states: Mapping[str, Mapping[str, torch.Tensor] | None]) -> None:
-    """Write the file; `states` by component, `unet` and `text_encoder`."""
+    """Write the file; `states` by component."""
     with quiet():
-        type(pipe).save_lora_weights(
-            folder,
-            unet_lora_layers=states.get("unet"),
-            text_encoder_lora_layers=states.get("text_encoder"),
-            safe_serialization=True,
-        )
+        of(pipe).save_lora(folder, states)
 
 
 def apply(folder: Path, record: Checkpoint, pipe: Any) -> None:
@@ -82,7 +77,9 @@ def apply(folder: Path, record: Checkpoint, pipe: Any) -> None:
             where=str(path),
             hint="apply it to the base that it was made from",
         ) from error
-    loaded = sum(".lora_" in name for module in (pipe.unet, pipe.text_encoder) for name in module.state_dict())
+    model = of(pipe)
+    parts = [module for name, module in model.components().items() if name in model.ADAPTABLE]
+    loaded = sum(".lora_" in name for module in parts for name in module.state_dict())
     if loaded != written:
         raise ConceptlibError(
             f"{written} LoRA tensors in the file, {loaded} in the model",
@@ -97,7 +94,7 @@ def fuse(pipe: Any) -> None:
     """Turn the adapters on a pipeline into float32 weights, and take them off."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for module in components(pipe).values():
+    for module in of(pipe).components().values():
         for layer in module.modules():
             if isinstance(layer, BaseTunerLayer):
                 weight = layer.get_base_layer().weight
@@ -122,7 +119,7 @@ def factors(
             would be no smaller than itself: then it is not of low rank, and LoRA is the wrong form.
     """
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    modules = {name: dict(module.named_modules()) for name, module in components(pipe).items()}
+    modules = {name: dict(module.named_modules()) for name, module in of(pipe).components().items()}
     for name in sorted(before):
         component, _, inner = name.partition(".")
         layer, _, kind = inner.rpartition(".")

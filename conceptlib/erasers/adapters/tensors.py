@@ -1,6 +1,6 @@
 """The changed tensors alone: `<component>.changed.safetensors`, a tensor under its name in the component.
 
-Plain torch reads them: `pipe.unet.load_state_dict(load_file("unet.changed.safetensors"), strict=False)`. This is the
+Plain torch reads them: `unet.load_state_dict(load_file("unet.changed.safetensors"), strict=False)`. This is the
 form of ESD's released files.
 """
 
@@ -14,7 +14,7 @@ import torch
 from conceptlib.erasers.adapters._tokens import apply_tokens, save_tokens
 from conceptlib.erasers.files import read_tensors, save_tensors
 from conceptlib.errors import ConceptlibError
-from conceptlib.models.parts import components, parameters
+from conceptlib.models.family import of
 
 if TYPE_CHECKING:
     from conceptlib.erasers.base import Result
@@ -31,7 +31,7 @@ def file_name(component: str) -> str:
 def save(folder: Path, pipe: Any, result: Result, record: Checkpoint) -> None:
     """Write the tensors of `result.changed` as they are in the pipeline now."""
     for component, names in _by_component(record.tensors).items():
-        own = dict(components(pipe)[component].named_parameters())
+        own = dict(of(pipe).components()[component].named_parameters())
         save_tensors(folder / file_name(component), {name: own[name] for name in names}, record.metadata())
     save_tokens(folder, pipe, result)
 
@@ -44,7 +44,7 @@ def apply(folder: Path, record: Checkpoint, pipe: Any) -> None:
             that the base lacks, or that has another shape there.
     """
     apply_tokens(folder, record, pipe)
-    known = parameters(pipe)
+    known = of(pipe).parameters()
     for name, tensor in read_changed(folder, record).items():
         own = known.get(name)
         if own is None or own.shape != tensor.shape:

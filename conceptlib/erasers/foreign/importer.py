@@ -17,8 +17,8 @@ from conceptlib.erasers.foreign.fetch import fetch
 from conceptlib.erasers.foreign.reading import Opened, open_weights, unusable
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.devices import choose
-from conceptlib.models.loading import base_lock, load_source, resolve_base
-from conceptlib.models.parts import components, parameters
+from conceptlib.models.family import of
+from conceptlib.models.reference import ModelRef
 from conceptlib.progress import Progress
 from conceptlib.specs.discover import names as spec_names
 from conceptlib.specs.load import load_concepts
@@ -45,7 +45,7 @@ def import_checkpoint(
     *,
     method: str,
     concepts: Sequence[str],
-    base: str | Path,
+    base: str | Path | ModelRef,
     name: str | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
@@ -73,8 +73,9 @@ def import_checkpoint(
     if not _METHOD.fullmatch(method):
         raise ConceptlibError(f"{method!r} cannot be a method's name", where="method", hint="such as esd or my-method")
     targets = _targets(concepts)
-    locked = base_lock(base)
-    pipe = load_source(resolve_base(base), replace(choose("cpu", "float32"), channels_last=False))
+    reference = ModelRef.of(base)
+    locked = reference.lock
+    pipe = reference.load(replace(choose("cpu", "float32"), channels_last=False))
     opened, form, found = _located(fetch(source), pipe)
     where = str(source)
     _check_places(found, pipe, where)
@@ -122,13 +123,10 @@ def _targets(concepts: Sequence[str]) -> list[ConceptSpec]:
 def _located(path: Path, pipe: Any) -> tuple[Opened, str, Found]:
     """What was read, under which format, and where it belongs."""
     if (path / "model_index.json").is_file():
-        other = load_source(resolve_base(path), replace(choose("cpu", "float32"), channels_last=False))
-        tensors = {
-            f"{component}.{name}": tensor
-            for component, module in components(other).items()
-            for name, tensor in module.named_parameters()
-        }
-        lock = base_lock(path)
+        reference = ModelRef.of(path)
+        other = reference.load(replace(choose("cpu", "float32"), channels_last=False))
+        tensors: dict[str, torch.Tensor] = dict(of(other).parameters())
+        lock = reference.lock
         opened = Opened(path.name, lock["sha256"] or digest(lock), tensors)
         form = "diffusers"
         found = FOREIGN.get(_READERS[form]).locate(tensors, pipe, {})
@@ -145,7 +143,7 @@ def _located(path: Path, pipe: Any) -> tuple[Opened, str, Found]:
 
 def _check_places(found: Found, pipe: Any, where: str) -> None:
     """Every tensor has a place, of its shape, and is finite."""
-    own = parameters(pipe)
+    own = of(pipe).parameters()
     problems = [f"{name}: the base has no such tensor" for name in found.unknown]
     for name, tensor in found.tensors.items():
         wanted = own[name].shape
@@ -197,7 +195,7 @@ def _lora(found: Found) -> Result:
 
 def _changed(found: Found, pipe: Any, where: str, progress: Progress | None) -> Result:
     """Lay the tensors over the base; keep those that differ from it in the precision that they came in."""
-    before, distances, known = {}, [], parameters(pipe)
+    before, distances, known = {}, [], of(pipe).parameters()
     for done, (name, tensor) in enumerate(found.tensors.items(), 1):
         own = known[name]
         new = tensor.to(own.dtype)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from conceptlib.erasers.closed_form import Edit
+    from conceptlib.models.family import Model
 
 PART: Final = "attn2-kv"
 
@@ -28,10 +29,11 @@ def refuse_unmoved(job: Job, wanted: Mapping[str, str]) -> None:
     Raises:
         ConceptlibError: naming the phrase and what it shall be read as.
     """
-    from conceptlib.models.encoding import token_ids
+    import torch
 
     texts = list(dict.fromkeys([*wanted, *wanted.values()]))
-    ids = dict(zip(texts, (tuple(row) for row in token_ids(job.pipe.tokenizer, texts).tolist()), strict=True))
+    rows = torch.cat([ids.cpu() for ids in job.model.token_ids(texts)], dim=1).tolist()
+    ids = dict(zip(texts, map(tuple, rows), strict=True))
     own = {phrase: concept.phrases for concept in job.concepts for phrase in concept.phrases}
     for phrase, target in wanted.items():
         if any(ids[target] == ids.get(name) for name in (phrase, *own.get(phrase, ()))):
@@ -50,7 +52,7 @@ def held(job: Job) -> list[str]:
 
 
 def pairs(
-    pipe: Any, wanted: Mapping[str, str], templates: Sequence[str], positions: str, *, begin: bool = False
+    model: Model, wanted: Mapping[str, str], templates: Sequence[str], positions: str, *, begin: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Embeddings of phrases and of what they shall be read as, row by row: two tensors (n, D).
 
@@ -68,8 +70,8 @@ def pairs(
     sources, targets = [], []
     for template in templates:
         whole = positions != "last"
-        before = subjects(pipe, list(wanted), template, whole=whole)
-        after = subjects(pipe, list(wanted.values()), template, whole=whole)
+        before = subjects(model, list(wanted), template, whole=whole)
+        after = subjects(model, list(wanted.values()), template, whole=whole)
         for source, target, phrase in zip(before, after, wanted.values(), strict=True):
             i, j = (0, 0) if positions == "all" else (source.last, target.last)
             if begin and not phrase.strip():
@@ -77,23 +79,21 @@ def pairs(
             count = 1 if positions == "last" else len(source.states) - max(i, j)
             sources.append(source.states[i : i + count])
             targets.append(target.states[j : j + count])
-    width = int(pipe.text_encoder.config.hidden_size)
-    empty = torch.empty(0, width)
+    empty = torch.empty(0, model.width)
     return torch.cat([empty, *(rows.cpu() for rows in sources)]), torch.cat([empty, *(rows.cpu() for rows in targets)])
 
 
-def finish(pipe: Any, edit: Edit, adapter: Adapter, convention: str, info: Mapping[str, Any]) -> Result:
+def finish(model: Model, edit: Edit, adapter: Adapter, convention: str, info: Mapping[str, Any]) -> Result:
     """Edit every key and value matrix in place; the result holds the tensors, or the factors as a LoRA."""
-    from conceptlib.models.parts import select
     from conceptlib.models.prediction import wide
 
     small = edit.compact()
     changed, factors = {}, {}
-    for name, weight in select(pipe.unet, PART).items():
+    for name, weight in model.select(PART).items():
         weight.data = wide(weight.data)  # a file in half precision: what is edited must not be rounded
         if adapter == "lora":
-            factors[f"unet.{name.removesuffix('.weight')}"] = small.lora(weight)
-        changed[f"unet.{name}"], weight.data = weight.data, small.apply(weight)
+            factors[f"{model.DENOISER}.{name.removesuffix('.weight')}"] = small.lora(weight)
+        changed[f"{model.DENOISER}.{name}"], weight.data = weight.data, small.apply(weight)
     return Result(
         adapter=adapter,
         convention=convention,

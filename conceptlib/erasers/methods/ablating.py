@@ -16,7 +16,8 @@ Pictures are drawn by the base from anchor prompts, or taken from a dataset (`--
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from conceptlib.erasers.anchors import Anchors, Pair
+    from conceptlib.models.conditioning import Conditioning, Framing
 
 
 class Params(WeightParams):
@@ -116,17 +118,18 @@ class AblatingObjective:
         params: Params = job.params
         self.params = params
         self.student = Student(job, params.part)
-        self.embeds = PromptCache(job.pipe)
+        self.embeds = PromptCache(job.model)
+        self._framings: list[Framing] = []
         anchors = Anchors(params.kind, params.anchor, params.anchors, params.templates)
         if job.data is not None:
-            self._latents, self.pairs = _given(job, self.student.side, anchors)
+            self._latents, self.pairs, self._framings = _given(job, self.student.side, anchors)
         else:
             self.pairs = anchors.drawn(job.concepts, params.images)
             self._latents = _draw(job, self.student, self.embeds, [anchor for anchor, _ in self.pairs])
-        refuse_cut(job.pipe.tokenizer, [prompt for pair in self.pairs for prompt in pair])
+        refuse_cut(job.model.tokenizer, [prompt for pair in self.pairs for prompt in pair])
 
     def modules(self) -> dict[str, Any]:
-        """The UNet."""
+        """The denoiser."""
         return self.student.modules()
 
     def groups(self) -> list[Any]:
@@ -140,36 +143,46 @@ class AblatingObjective:
     def batch(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> dict[str, Any]:
         """The pictures' latents, noise, timesteps and prompts; of the prior's pictures too (`other_...`)."""
         found = {**self._noised(rows, generators), "pairs": [self.pairs[row] for row in rows]}
+        found["framings"] = self._framings_of(rows)
         if self.params.prior_weight:
             others = [self._other(source) for source in generators]
             found |= {f"other_{name}": value for name, value in self._noised(others, generators).items()}
-            found["other_prompts"] = [self.pairs[row][0] for row in others]
+            found["other_pairs"] = [self.pairs[row] for row in others]
+            found["other_framings"] = self._framings_of(others)
         return found
 
     def loss_of(self, batch: dict[str, Any]) -> torch.Tensor:
         """`loss` of a batch."""
-        from conceptlib.models.parts import detached_first_token
-
         student = self.student
         latents, noise, timesteps = self._on_device(batch, "")
-        anchor, concept = (self.embeds.encode([pair[side] for pair in batch["pairs"]]) for side in (0, 1))
+        anchor, concept = (self._conditioning(batch, "", side) for side in (0, 1))
         target = noise if self.params.variant == "noise" else self._teacher(latents, timesteps, anchor)
-        with detached_first_token(student.unet):
+        with student.model.detached_first_token():
             loss = student.distance(student.epsilon(latents, timesteps, concept), target, timesteps)
             if self.params.convention == "release":
                 loss = student.shape[0] * loss
             if self.params.prior_weight:
                 latents, noise, timesteps = self._on_device(batch, "other_")
-                prompts = self.embeds.encode(batch["other_prompts"])
+                prompts = self._conditioning(batch, "other_", 0)
                 prior = student.distance(student.epsilon(latents, timesteps, prompts), noise, timesteps)
                 loss = loss + self.params.prior_weight * prior
         return loss
 
-    def _teacher(self, latents: torch.Tensor, timesteps: torch.Tensor, anchor: torch.Tensor) -> torch.Tensor:
+    def _teacher(self, latents: torch.Tensor, timesteps: torch.Tensor, anchor: Conditioning) -> torch.Tensor:
         import torch
 
         with torch.no_grad():
             return self.student.epsilon(latents, timesteps, anchor)
+
+    def _framings_of(self, rows: Sequence[int]) -> list[Framing]:
+        """How given pictures were cut; none of drawn ones."""
+        return [self._framings[row] for row in rows] if self._framings else []
+
+    def _conditioning(self, batch: Mapping[str, Any], which: str, side: int) -> Conditioning:
+        """Of the anchors' prompts (0) or the concepts' (1), with how given pictures were cut."""
+        found = self.embeds.encode([pair[side] for pair in batch[f"{which}pairs"]])
+        framings = batch[f"{which}framings"]
+        return self.student.model.framed(found, framings) if framings else found
 
     def _other(self, source: torch.Generator) -> int:
         import torch
@@ -215,9 +228,9 @@ def _draw(job: Job, student: Any, embeds: Any, prompts: Sequence[str]) -> Any:
                 for row in rows
             ]
         )
-        asked = embeds.encode(["" for _ in rows] + [prompts[row] for row in rows])
+        asked = embeds.encode([None for _ in rows] + [prompts[row] for row in rows])
         with job.accelerator.autocast():
-            drawn = denoise(job.pipe, noise, asked, num_steps=params.num_steps, guidance_scale=params.guidance_scale)
+            drawn = denoise(job.model, noise, asked, num_steps=params.num_steps, guidance_scale=params.guidance_scale)
         return {"latents": wide(drawn).clone()}
 
     cache = RowCache(job.workdir, "anchor", len(prompts), min(16, rows_at_once(student.side, student.side)))
@@ -226,9 +239,8 @@ def _draw(job: Job, student: Any, embeds: Any, prompts: Sequence[str]) -> Any:
     return lambda rows: cache.read("latents", rows)
 
 
-def _given(job: Job, side: int, anchors: Anchors) -> tuple[Any, list[Pair]]:
-    """Pictures of `job.data`, and the pairs that their captions give, one a picture and concept."""
-    import torch
+def _given(job: Job, side: int, anchors: Anchors) -> tuple[Any, list[Pair], list[Framing]]:
+    """Pictures of `job.data`, the pairs that their captions give, one a picture and concept, and how they were cut."""
 
     from conceptlib.erasers.examples import gather
     from conceptlib.errors import ConceptlibError
@@ -243,4 +255,12 @@ def _given(job: Job, side: int, anchors: Anchors) -> tuple[Any, list[Pair]]:
             hint="give pictures of the anchor, or leave data out: the base draws them",
         )
     pictures = [index for index, _ in found]
-    return lambda rows: torch.from_numpy(examples.latents[[pictures[row] for row in rows]]), [pair for _, pair in found]
+    framings = [examples.framings[index] for index in pictures]
+    read = partial(_rows, examples.latents, pictures)
+    return read, [pair for _, pair in found], framings
+
+
+def _rows(latents: Any, pictures: Sequence[int], rows: Sequence[int]) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(latents[[pictures[row] for row in rows]])

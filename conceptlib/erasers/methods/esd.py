@@ -147,7 +147,7 @@ class EsdObjective:
         params: Params = job.params
         self.params = params
         texts = [template.format(concept.phrase) for concept in job.concepts for template in params.templates]
-        refuse_cut(job.pipe.tokenizer, [*texts, *([params.erase_from] if params.erase_from else [])])
+        refuse_cut(job.model.tokenizer, [*texts, *([params.erase_from] if params.erase_from else [])])
         if params.trajectories < len(texts):
             raise ConceptlibError(
                 f"{params.trajectories} trajectories do not reach for {len(texts)} prompts "
@@ -169,7 +169,7 @@ class EsdObjective:
             self.points.ready()
 
     def modules(self) -> dict[str, Any]:
-        """The UNet."""
+        """The denoiser."""
         return self.student.modules()
 
     def groups(self) -> list[Any]:

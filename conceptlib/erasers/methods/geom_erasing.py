@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from conceptlib.models.conditioning import Conditioning
+
 Bins = Annotated[int, Field(ge=1, le=64)]
 Rate = Annotated[float, Field(ge=0)]
 
@@ -132,27 +134,26 @@ class GeometryObjective:
 
     def __init__(self, job: Job) -> None:
         import numpy as np
-        from diffusers import DDPMScheduler
 
         from conceptlib.erasers.examples import gather
-        from conceptlib.erasers.tokens import PromptBuilder, add_tokens, initial_rows, split_table
+        from conceptlib.erasers.tokens import PromptBuilder, add_tokens, initial_rows, pool_at_end_mark, split_table
         from conceptlib.geometry.bins import Grid
         from conceptlib.models.encoding import PromptCache
-        from conceptlib.models.loading import default_resolution
 
         params: Params = job.params
-        self.params, self.pipe, self.unet, self.encoder = params, job.pipe, job.pipe.unet, job.pipe.text_encoder
+        self.params, self.model, self.encoders = params, job.model, job.model.encoders
         self.seed = job.seed
-        side = params.resolution or default_resolution(job.pipe)
+        side = params.resolution or job.model.resolution
         self.data = gather(job, side=side, min_score=params.min_score, located=params.located)
         phrases = {concept.name: concept.phrase for concept in job.concepts}
         grid = Grid(*params.grid) if params.location_tokens else None
         self.tokens = grid.tokens() if grid else []
-        self.table = None
-        if grid:
-            start = initial_rows(job.pipe, grid, params.token_init, list(phrases.values()), job.seed)
-            self.table = split_table(self.encoder, add_tokens(job.pipe.tokenizer, self.tokens), start)
-        builder = PromptBuilder(job.pipe.tokenizer, grid, named=params.concept_name, policy=params.overflow)
+        self.tables = []
+        for encoder in self.encoders if grid else ():
+            start = initial_rows(job.model, grid, params.token_init, list(phrases.values()), job.seed, encoder)
+            self.tables.append(split_table(encoder.module, add_tokens(encoder.tokenizer, self.tokens), start))
+            pool_at_end_mark(encoder)
+        builder = PromptBuilder(job.model.tokenizer, grid, named=params.concept_name, policy=params.overflow)
         self.prompts = [
             builder.build(caption, [(phrases[name], found[name]) for name in found], side, side)
             for caption, found in zip(self.data.captions, self.data.boxes, strict=True)
@@ -174,8 +175,8 @@ class GeometryObjective:
             "prompts_overflowed": sum(prompt.overflowed for prompt in self.prompts),
             "captions_shortened": sum(prompt.shortened for prompt in self.prompts),
         }
-        self.schedule = DDPMScheduler.from_config(job.pipe.scheduler.config)
-        self.cache = PromptCache(job.pipe)
+        self.prediction = job.model.prediction
+        self.cache = PromptCache(job.model)
         self.device, self._dtype = job.placement.device, job.placement.dtype
         self._groups = self._unfreeze()
 
@@ -185,23 +186,22 @@ class GeometryObjective:
         """
         from conceptlib.models.devices import narrow
 
-        params = self.params
+        params, denoiser = self.params, self.model.denoiser
         groups: list[Group] = []
         if params.mode == "data-removal":
             if params.gradient_checkpointing:
-                self.unet.enable_gradient_checkpointing()
+                denoiser.enable_gradient_checkpointing()
             for module, lr, targets in (
-                (self.unet, params.lr_unet, params.lora_targets),
-                (self.encoder, params.lr_text, ("q_proj", "k_proj", "v_proj", "out_proj")),
+                (denoiser, params.lr_unet, params.lora_targets),
+                *((encoder.module, params.lr_text, encoder.targets) for encoder in self.encoders),
             ):
                 if lr > 0:
                     groups.append(Group(self._parameters(module, targets), lr))
-        if self.unet.dtype != self._dtype and (params.mode == "model-removal" or params.adapter == "lora"):
-            narrow(self.unet, self._dtype, [parameter for group in groups for parameter in group.parameters])
-        if self.table is not None:
-            self.table.rows.requires_grad_(params.lr_tokens > 0)
-            if params.lr_tokens > 0:
-                groups.append(Group([self.table.rows], params.lr_tokens, decay=False))
+        if denoiser.dtype != self._dtype and (params.mode == "model-removal" or params.adapter == "lora"):
+            narrow(denoiser, self._dtype, [parameter for group in groups for parameter in group.parameters])
+        rows = [table.rows.requires_grad_(params.lr_tokens > 0) for table in self.tables]
+        if rows and params.lr_tokens > 0:
+            groups.append(Group(rows, params.lr_tokens, decay=False))
         return groups
 
     def _parameters(self, module: Any, targets: tuple[str, ...]) -> list[Any]:
@@ -221,20 +221,20 @@ class GeometryObjective:
             with torch.random.fork_rng():
                 torch.manual_seed(row_seed(self.seed, rank, "lora"))
                 module.add_adapter(config)
-        found = []
+        found, tokens = [], {id(table.rows) for table in self.tables}
         for parameter in module.parameters():
             new = self.params.adapter == "full" or id(parameter) not in before
-            if new and (self.table is None or parameter is not self.table.rows):
+            if new and id(parameter) not in tokens:
                 parameter.data = parameter.data.float()
                 found.append(parameter.requires_grad_(True))
         return found
 
     def modules(self) -> dict[str, Any]:
-        """The UNet and the text encoder (with the new tokens in it)."""
-        return {"unet": self.unet, "text_encoder": self.encoder}
+        """The denoiser and the text encoders (with the new tokens in them)."""
+        return {self.model.DENOISER: self.model.denoiser} | {encoder.name: encoder.module for encoder in self.encoders}
 
     def groups(self) -> list[Group]:
-        """UNet, text encoder and tokens, as far as they are trained."""
+        """Denoiser, text encoders and tokens, as far as they are trained."""
         return self._groups
 
     def loss(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> torch.Tensor:
@@ -242,7 +242,7 @@ class GeometryObjective:
         return self.loss_of(self.batch(rows, generators))
 
     def batch(self, rows: Sequence[int], generators: Sequence[torch.Generator]) -> dict[str, Any]:
-        """The pictures' latents, noise, timesteps, prompts and weights (None for none)."""
+        """The pictures' latents, noise, timesteps, prompts, framings and weights (None for none)."""
         import numpy as np
         import torch
 
@@ -253,7 +253,7 @@ class GeometryObjective:
         latents = torch.from_numpy(self.data.latents[pictures])
         noise = torch.stack([torch.randn(latents.shape[1:], generator=source) for source in generators])
         uniform = torch.cat([torch.rand(1, generator=source, dtype=torch.float64) for source in generators])
-        steps, shift = self.schedule.config.num_train_timesteps, self.params.timestep_shift
+        steps, shift = self.prediction.num_timesteps, self.params.timestep_shift
         dropped = [float(torch.rand((), generator=source)) < self.params.caption_dropout for source in generators]
         weights = None
         if self.params.region_weighting:
@@ -264,7 +264,10 @@ class GeometryObjective:
             "latents": latents,
             "noise": noise,
             "timesteps": shifted_timesteps(uniform, steps, shift),
-            "prompts": ["" if drop else self.prompts[at].text for drop, at in zip(dropped, pictures, strict=True)],
+            "prompts": [
+                self.model.null if drop else self.prompts[at].text for drop, at in zip(dropped, pictures, strict=True)
+            ],
+            "framings": [self.data.framings[index] for index in pictures],
             "weights": weights,
         }
 
@@ -273,12 +276,10 @@ class GeometryObjective:
         from conceptlib.models.devices import send
 
         latents, noise, timesteps = (send(batch[name], self.device) for name in ("latents", "noise", "timesteps"))
-        noisy = self.schedule.add_noise(latents, noise, timesteps)
-        target = noise
-        if self.schedule.config.prediction_type == "v_prediction":
-            target = self.schedule.get_velocity(latents, noise, timesteps)
-        embeds = self.condition(batch["prompts"])
-        prediction = self.unet(noisy, timesteps, encoder_hidden_states=embeds, return_dict=False)[0]
+        noisy = self.prediction.noised(latents, noise, timesteps)
+        target = self.prediction.target(latents, noise, timesteps)
+        conditioning = self.model.framed(self.condition(batch["prompts"]), batch["framings"])
+        prediction = self.model.predict(noisy, timesteps, conditioning)
         weights = batch["weights"]
         return region_loss(prediction, target, weights if weights is None else send(weights, self.device))
 
@@ -287,14 +288,14 @@ class GeometryObjective:
         """A batch may be without the new tokens."""
         return self._token_trains() and not self._encoder_trains()
 
-    def condition(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Embeddings (N, 77, D). Only distinct prompts are encoded, with gradients only those that a trained weight
+    def condition(self, prompts: Sequence[str | None]) -> Conditioning:
+        """The conditioning, N rows. Only distinct prompts are encoded, with gradients only those that a trained weight
         decides.
         """
         import torch
 
+        from conceptlib.models.conditioning import Conditioning
         from conceptlib.models.devices import send
-        from conceptlib.models.encoding import encode_ids, token_ids
 
         distinct = list(dict.fromkeys(prompts))
         trained = (
@@ -303,27 +304,28 @@ class GeometryObjective:
         fixed = [prompt for prompt in distinct if prompt not in set(trained)]
         parts = []
         if trained:
-            ids = send(token_ids(self.pipe.tokenizer, trained), self.device)
-            parts.append(encode_ids(self.encoder, self.pipe.tokenizer, ids))
+            parts.append(self.model.encode(trained))
         if fixed:
-            parts.append(self.cache.encode(fixed).to(parts[0].dtype if parts else None))
+            parts.append(self.cache.encode(fixed).to(dtype=parts[0].prompt_embeds.dtype if parts else None))
         place = {prompt: index for index, prompt in enumerate([*trained, *fixed])}
-        return torch.cat(parts)[send(torch.tensor([place[prompt] for prompt in prompts]), self.device)]
+        return Conditioning.cat(parts)[send(torch.tensor([place[prompt] for prompt in prompts]), self.device)]
 
     def _encoder_trains(self) -> bool:
         return self.params.mode == "data-removal" and self.params.lr_text > 0
 
     def _token_trains(self) -> bool:
-        return self.table is not None and self.params.lr_tokens > 0
+        return bool(self.tables) and self.params.lr_tokens > 0
 
     def release(self) -> None:
-        """Gradients off, and an ordinary embedding table that holds the new rows."""
+        """Gradients off, and ordinary embedding tables that hold the new rows."""
         from conceptlib.erasers.tokens import merge_table
 
-        merge_table(self.encoder)
+        modules = [encoder.module for encoder in self.encoders]
+        for module in modules:
+            merge_table(module)
         if self.params.gradient_checkpointing:
-            self.unet.disable_gradient_checkpointing()
-        for module in (self.unet, self.encoder):
+            self.model.denoiser.disable_gradient_checkpointing()
+        for module in (self.model.denoiser, *modules):
             module.requires_grad_(False)
 
 

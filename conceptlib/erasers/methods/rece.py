@@ -31,7 +31,7 @@ class Params(_uce.Params):
 
 
 FORWARDS = False
-"""The UNet is edited and never run."""
+"""The denoiser is edited and never run."""
 
 
 def needs(params: Params) -> frozenset[str]:
@@ -40,20 +40,19 @@ def needs(params: Params) -> frozenset[str]:
 
 
 def run(job: Job) -> Result:
-    """Edit `job.pipe` in closed form, in rounds; see the module."""
+    """Edit `job.model` in closed form, in rounds; see the module."""
     from conceptlib.erasers.closed_form import derive, gram, uce
     from conceptlib.erasers.methods._closed_form import PART, finish, held, moves, pairs, refuse_unmoved
-    from conceptlib.models.parts import select
 
     params: Params = job.params
     wanted, kept = moves(job), held(job)
     refuse_unmoved(job, wanted)
     scales = {"lamb": params.lamb, "erase_scale": params.erase_scale, "preserve_scale": params.preserve_scale}
-    preserved, _ = pairs(job.pipe, {phrase: phrase for phrase in kept}, params.templates, params.positions)
+    preserved, _ = pairs(job.model, {phrase: phrase for phrase in kept}, params.templates, params.positions)
     begin = params.convention == "release"
-    edit = uce(*pairs(job.pipe, wanted, params.templates, params.positions, begin=begin), preserved, **scales)
-    concepts, targets = pairs(job.pipe, wanted, params.templates, "all")
-    layers = gram(list(select(job.pipe.unet, PART).values()))
+    edit = uce(*pairs(job.model, wanted, params.templates, params.positions, begin=begin), preserved, **scales)
+    concepts, targets = pairs(job.model, wanted, params.templates, "all")
+    layers = gram(list(job.model.select(PART).values()))
     found = []
     for _ in range(params.rounds):
         derived = derive(edit, layers, concepts, regularisation=params.regularisation)
@@ -61,7 +60,7 @@ def run(job: Job) -> Result:
         found.append(round(float((derived.norm(dim=1) / concepts.double().norm(dim=1)).mean()), 6))
         edit = edit.then(uce(derived, targets, preserved, **scales))
     return finish(
-        job.pipe,
+        job.model,
         edit,
         params.adapter,
         f"UCE (positions: {params.positions}), {params.rounds} rounds at all positions, rho {params.regularisation:g}"

@@ -62,7 +62,7 @@ def run(job: Job) -> Result:
     from conceptlib.models.encoding import refuse_cut
 
     concept = ", ".join(dict.fromkeys(phrase for concept in job.concepts for phrase in concept.phrases))
-    refuse_cut(job.pipe.tokenizer, [concept], what="safety concept")
+    refuse_cut(job.model.tokenizer, [concept], what="safety concept")
     config = Config(**job.params.model_dump(), concept=concept)
     return Result(adapter="config", convention="arXiv 2211.05105", config=config.model_dump(mode="json"))
 

@@ -59,7 +59,7 @@ class Params(BaseParams):
 
 
 FORWARDS = False
-"""The UNet is edited and never run."""
+"""The denoiser is edited and never run."""
 
 
 def needs(params: Params) -> frozenset[str]:
@@ -68,15 +68,17 @@ def needs(params: Params) -> frozenset[str]:
 
 
 def run(job: Job) -> Result:
-    """Edit `job.pipe` in closed form; see the module."""
+    """Edit `job.model` in closed form; see the module."""
     from conceptlib.erasers.closed_form import uce
     from conceptlib.erasers.methods._closed_form import finish, held, moves, pairs, refuse_unmoved
 
     params: Params = job.params
     wanted, kept = moves(job), held(job)
     refuse_unmoved(job, wanted)
-    sources, targets = pairs(job.pipe, wanted, params.templates, params.positions, begin=params.convention == "release")
-    preserved, _ = pairs(job.pipe, {phrase: phrase for phrase in kept}, params.templates, params.positions)
+    sources, targets = pairs(
+        job.model, wanted, params.templates, params.positions, begin=params.convention == "release"
+    )
+    preserved, _ = pairs(job.model, {phrase: phrase for phrase in kept}, params.templates, params.positions)
     edit = uce(
         sources,
         targets,
@@ -86,7 +88,7 @@ def run(job: Job) -> Result:
         preserve_scale=params.preserve_scale,
     )
     return finish(
-        job.pipe,
+        job.model,
         edit,
         params.adapter,
         f"keys and values of cross-attention, positions: {params.positions}"

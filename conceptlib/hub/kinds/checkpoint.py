@@ -41,6 +41,10 @@ class Description:
     tokens: tuple[str, ...]
     components: tuple[str, ...] = ()
     """Those of which there is a file of changed tensors."""
+    pipeline: str = "StableDiffusionPipeline"
+    """diffusers' class."""
+    encoders: tuple[str, ...] = ()
+    """Endings of the files with the new tokens' rows, one a text encoder: "", "_2"."""
 
     @classmethod
     def read(cls, artifact: Artifact) -> Description:
@@ -58,6 +62,8 @@ class Description:
                 negative_prompt=str(raw.get("negative_prompt") or ""),
                 tokens=tuple(raw.get("tokens") or ()),
                 components=_components(raw),
+                pipeline=str(raw.get("pipeline") or "StableDiffusionPipeline"),
+                encoders=_encoders(artifact),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             hint = f"`conceptlib verify {artifact.ref}` tells what is damaged; erase again"
@@ -85,6 +91,11 @@ class Description:
 def _components(raw: dict[str, Any]) -> tuple[str, ...]:
     named = raw.get("tensors") or () if raw["adapter"] == "tensors" else ()
     return tuple(sorted({str(name).partition(".")[0] for name in named}))
+
+
+def _encoders(artifact: Artifact) -> tuple[str, ...]:
+    found = (re.fullmatch(r"learned_embeds(_\d+)?\.safetensors", entry.path) for entry in artifact.files)
+    return tuple(sorted(match[1] or "" for match in found if match)) or ("",)
 
 
 def contents(artifact: Artifact, store: Store, card: CardOptions) -> Contents:
@@ -130,7 +141,7 @@ def _card(
             "conceptlib",
             "concept-erasure",
             "machine-unlearning",
-            "stable-diffusion",
+            "stable-diffusion-xl" if "XL" in described.pipeline else "stable-diffusion",
             described.method,
             *(["lora"] if described.adapter == "lora" else []),
             *cards.concept_tags(described.concepts),
@@ -207,9 +218,9 @@ def _plain_usage(described: Description, target: str) -> list[str]:
     )
     if described.adapter == "full":
         return [
-            "from diffusers import StableDiffusionPipeline",
+            f"from diffusers import {described.pipeline}",
             "",
-            f'pipe = StableDiffusionPipeline.from_pretrained("{target}")',
+            f'pipe = {described.pipeline}.from_pretrained("{target}")',
             call,
         ]
     remote = not target.startswith("./")
@@ -217,8 +228,8 @@ def _plain_usage(described: Description, target: str) -> list[str]:
         imports, lines = ["import conceptlib"], [f'pipe = conceptlib.load_pipeline("{described.base}")']
     else:
         base = described.hub_base or "path/to/the/base"
-        imports = ["from diffusers import StableDiffusionPipeline"]
-        lines = [f'pipe = StableDiffusionPipeline.from_pretrained("{base}")']
+        imports = [f"from diffusers import {described.pipeline}"]
+        lines = [f'pipe = {described.pipeline}.from_pretrained("{base}")']
     if described.tokens or described.components:
         fetch = ["from huggingface_hub import hf_hub_download"] if remote else []
         imports = ["from safetensors.torch import load_file", *fetch, *imports]
@@ -230,9 +241,13 @@ def _plain_usage(described: Description, target: str) -> list[str]:
         lines.append(f'pipe.load_lora_weights("{target}", weight_name="pytorch_lora_weights.safetensors")')
     for component in described.components:
         lines.append(f"pipe.{component}.load_state_dict({read(f'{component}.changed.safetensors')}, strict=False)")
-    if described.tokens:
-        lines.append(f"tokens = {read('learned_embeds.safetensors')}")
-        lines.append("pipe.load_textual_inversion([{token: row} for token, row in tokens.items()])")
+    for ending in described.encoders if described.tokens else ():
+        encoder, tokenizer = (f"pipe.{part}{ending}" for part in ("text_encoder", "tokenizer"))
+        where = f", text_encoder={encoder}, tokenizer={tokenizer}" if ending else ""
+        lines.append(f"tokens = {read(f'learned_embeds{ending}.safetensors')}")
+        lines.append(f"pipe.load_textual_inversion([{{token: row}} for token, row in tokens.items()]{where})")
+        if ending:  # or the pooled embedding would be taken at a new token
+            lines.append(f"{encoder}.text_model.eos_token_id = {tokenizer}.eos_token_id")
     return [*imports, *lines, call]
 
 

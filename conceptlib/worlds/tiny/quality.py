@@ -75,8 +75,8 @@ def load_pipeline(folder: Path | None = None, device: str = "cpu") -> Any:
     from diffusers import StableDiffusionPipeline
 
     pipe = StableDiffusionPipeline.from_pretrained(folder or path(), dtype=torch.float32).to(device)
-    pipe.unet.to(memory_format=torch.channels_last)
-    pipe.vae.to(memory_format=torch.channels_last)
+    for name in ("unet", "vae"):
+        pipe.components[name].to(memory_format=torch.channels_last)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -175,9 +175,10 @@ def export(
     """
     half = out / ".part"
     shutil.rmtree(half, ignore_errors=True)
-    unet, autoencoder = (deepcopy(part).to("cpu", dtype) for part in (pipe.unet, pipe.vae))
-    text_encoder = deepcopy(pipe.text_encoder).to("cpu", torch.float32)
-    make_pipeline(autoencoder, pipe.tokenizer, unet, text_encoder, pipe.scheduler).save_pretrained(half)
+    parts = pipe.components
+    unet, autoencoder = (deepcopy(parts[name]).to("cpu", dtype) for name in ("unet", "vae"))
+    text_encoder = deepcopy(parts["text_encoder"]).to("cpu", torch.float32)
+    make_pipeline(autoencoder, parts["tokenizer"], unet, text_encoder, pipe.scheduler).save_pretrained(half)
     if judge is not None:
         (half / "classifier").mkdir()
         state = {name: value.cpu().contiguous() for name, value in judge.state_dict().items()}

@@ -14,7 +14,7 @@ import torch
 
 from conceptlib.erasers.foreign.base import Found, Settings, Tensors
 from conceptlib.erasers.foreign.formats import compvis, lora
-from conceptlib.models.parts import components
+from conceptlib.models.family import of
 
 _TEXT = "text_model."
 
@@ -42,7 +42,7 @@ def locate(tensors: Tensors, pipe: Any, settings: Settings) -> Found:
 
 def spellings(pipe: Any) -> Iterator[tuple[str, str]]:
     """How a parameter may be written, and its `component.parameter`."""
-    for component, module in components(pipe).items():
+    for component, module in of(pipe).components().items():
         for name, _ in module.named_parameters():
             own = f"{component}.{name}"
             inner = name.removeprefix(_TEXT)

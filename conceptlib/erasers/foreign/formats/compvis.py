@@ -12,8 +12,11 @@ from typing import Any
 from conceptlib.erasers.foreign.base import Found, Settings, Tensors
 from conceptlib.erasers.foreign.formats import lora
 from conceptlib.models.compvis import TEXT_PREFIX, UNET_PREFIX, VAE_PREFIX, unet_names
+from conceptlib.models.family import of
 
-_PLACE = re.compile(r"(model\.)?(diffusion_model\.)?(input_blocks|middle_block|output_blocks|time_embed|out)\.\d+\.")
+_PLACE = re.compile(
+    r"(model\.)?(diffusion_model\.)?(input_blocks|middle_block|output_blocks|time_embed|label_emb|out)\.\d+\."
+)
 _OTHER = (UNET_PREFIX, TEXT_PREFIX, VAE_PREFIX, "cond_stage_model.", "model_ema.")
 _NOTHING = re.compile(
     r"model_ema\..*|first_stage_model\.loss\..*|.*position_ids|(sqrt_)?(one_minus_)?alphas_cumprod(_prev)?|betas"
@@ -31,8 +34,9 @@ def locate(tensors: Tensors, pipe: Any, settings: Settings) -> Found:
     """UNet by table, text encoder by prefix, autoencoder by diffusers' converter."""
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
-    unet = unet_names(pipe.unet)
-    text = {name.removeprefix("text_model."): name for name, _ in pipe.text_encoder.named_parameters()}
+    parts = of(pipe).components()
+    unet = unet_names(parts["unet"])
+    text = {name.removeprefix("text_model."): name for name, _ in parts["text_encoder"].named_parameters()}
     found, vae = Found(), Tensors()
     for name, tensor in tensors.items():
         inner = name.removeprefix("model.").removeprefix("diffusion_model.")
@@ -48,9 +52,9 @@ def locate(tensors: Tensors, pipe: Any, settings: Settings) -> Found:
         else:
             found.unknown.append(name)
     if vae:
-        own = {name for name, _ in pipe.vae.named_parameters()}
+        own = {name for name, _ in parts["vae"].named_parameters()}
         try:
-            converted = convert_ldm_vae_checkpoint(vae, dict(pipe.vae.config))
+            converted = convert_ldm_vae_checkpoint(vae, dict(parts["vae"].config))
         except KeyError:  # a part of it is missing
             converted = {}
         if len(converted) != len(vae) or set(converted) - own:

@@ -2,9 +2,10 @@
 processors of older diffusers (`save_attn_procs`: MACE).
 
 kohya spells a module by its name with underscores for dots, diffusers' name or CompVis', behind `lora_unet_` or
-`lora_te_`, and keeps a scale α beside the matrices: the change is α/r · up · down. diffusers of today and peft keep α
-in settings beside the tensors (the file's metadata, `adapter_config.json`); without any, α = r. SPM's gates, which
-weigh an adapter by the prompt at inference, are no part of its files: the adapters are taken as always on.
+`lora_te_` (`lora_te1_` and `lora_te2_` where there are two encoders), and keeps a scale α beside the matrices: the
+change is α/r · up · down. diffusers of today and peft keep α in settings beside the tensors (the file's metadata,
+`adapter_config.json`); without any, α = r. SPM's gates, which weigh an adapter by the prompt at inference, are no part
+of its files: the adapters are taken as always on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import nn
 
 from conceptlib.erasers.foreign.base import Found, Settings, Tensors
 from conceptlib.models.compvis import unet_names
-from conceptlib.models.parts import components
+from conceptlib.models.family import of
 
 _NAME = re.compile(
     r"(?:base_model\.model\.)?(?P<layer>.+?)(?:\.processor)?[._]"
@@ -26,7 +27,7 @@ _NAME = re.compile(
 )
 _PROCESSOR = re.compile(r"(?P<layer>.+)\.processor\.(?P<projection>to_[qkv]|to_out)_lora\.(?P<kind>down|up)\.weight")
 _ALPHA = re.compile(r"(?P<layer>.+)\.alpha")
-_KOHYA = {"unet": ("lora_unet_",), "text_encoder": ("lora_te_", "lora_te1_")}
+_KOHYA = {"unet": ("lora_unet_",), "text_encoder": ("lora_te_", "lora_te1_"), "text_encoder_2": ("lora_te2_",)}
 _DOWN = ("lora_down", "lora_A", "lora.down")
 
 
@@ -86,17 +87,19 @@ def _scale(layer: str, rank: int, settings: Settings) -> float:
 
 def spellings(pipe: Any) -> Iterator[tuple[str, str]]:
     """How a layer may be written, and its `component.layer`."""
+    model = of(pipe)
     compvis = {
-        own.removesuffix(".weight"): theirs.removesuffix(".weight") for theirs, own in unet_names(pipe.unet).items()
+        own.removesuffix(".weight"): theirs.removesuffix(".weight")
+        for theirs, own in unet_names(model.denoiser).items()
     }
-    for component, module in components(pipe).items():
+    for component, module in model.components().items():
         for name, layer in module.named_modules():
             if not isinstance(layer, nn.Linear | nn.Conv2d):
                 continue
             own = f"{component}.{name}"
             inner = name.removeprefix("text_model.")
-            written = [name] if component != "text_encoder" else [name, inner, f"text_model.{inner}"]
-            if component == "unet" and name in compvis:
+            written = [name, inner, f"text_model.{inner}"] if component.startswith("text_encoder") else [name]
+            if component == model.DENOISER and name in compvis:
                 written.append(compvis[name])
             for spelling in written:
                 if component != "vae":  # a file of one component's names has no prefix
