@@ -95,7 +95,7 @@ def test_ablating_is_the_papers_formula(tmp_path: Path) -> None:
     job = build_job(tmp_path, params, (CONCEPT,), build=build_sdxl)
     untouched = copy.deepcopy(job.pipe.unet)
     objective = ablating.AblatingObjective(job)
-    latents, _, timesteps = objective._noised([0, 1], generators(0, np.arange(2)))
+    latents, _, timesteps = objective._on_device(objective.batch([0, 1], generators(0, np.arange(2))), "")
     with torch.no_grad():
         anchor, concept = (epsilon(job.pipe, untouched, latents, timesteps, text) for text in ("a ring", CONCEPT))
     found = objective.loss([0, 1], generators(0, np.arange(2)))
