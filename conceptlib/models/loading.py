@@ -242,6 +242,11 @@ def family_of(base: str | Path | Source) -> type[Model]:
     return usable(read_index(_index_file(source), where=source.ref), where=source.ref)
 
 
+def resolution_of(base: str | Path | Source) -> int:
+    """`default_resolution` of a base, see `defaults_of`."""
+    return defaults_of(base).resolution
+
+
 def defaults_of(base: str | Path | Source) -> Defaults:
     """What a base is run with where nothing is said, from its configuration files alone.
 
