@@ -109,7 +109,7 @@ def _pretrained(name: str, device: str) -> Extractor:
         ) from error
     tower = getattr(model, "vision_model", model)
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def run(pictures: list[Image.Image]) -> np.ndarray:
         pixels = processor(images=pictures, return_tensors="pt").pixel_values.to(device)
         out = tower(pixel_values=pixels)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -33,12 +33,12 @@ def figure(score: Row | None, told: Mapping[str, Any] | None = None, *, interval
     metric = meaning(str(score.get("metric", "")), told)
     known = [score["value"], score.get("low"), score.get("high")]
     if metric is None or metric.unit != "share":
-        write = partial(_plain, sign=metric is not None and metric.change)
+        write: Callable[[float], str] = partial(_plain, sign=metric is not None and metric.change)
         unit = " s" if metric is not None and metric.unit == "seconds" else ""
     else:
         known = [None if number is None else 100 * number for number in known]
         write, unit = (_signed, " points") if metric.change else (_tenths, " %")
-    value, low, high = known
+    value, low, high = score["value"] if known[0] is None else known[0], known[1], known[2]
     text = f"{write(value)}{unit}"
     if not interval or low is None or high is None or score.get("interval") == "none":
         return text

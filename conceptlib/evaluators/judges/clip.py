@@ -109,7 +109,7 @@ class Clip:
 
     def cosines(self, pictures: np.ndarray, concepts: Sequence[str]) -> np.ndarray:
         """Cosines of embedded pictures (n, d) and "A photo depicts {concept}": float32 (n, concepts)."""
-        return pictures @ self.concepts(concepts).T
+        return np.asarray(pictures @ self.concepts(concepts).T)
 
 
 def load_clip(name: str, device: str | None = None) -> Clip:
@@ -142,12 +142,12 @@ def load_clip(name: str, device: str | None = None) -> Clip:
     def unit(vectors: torch.Tensor) -> np.ndarray:
         return np.asarray(torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy(), np.float32)
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def pictures(batch: list[Image.Image]) -> np.ndarray:
         pixels = processor(images=batch, return_tensors="pt").pixel_values.to(model.device)
         return unit(model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output))
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def texts(prompts: Sequence[str]) -> np.ndarray:
         length = model.config.text_config.max_position_embeddings
         inputs = tokenizer(list(prompts), padding=True, truncation=True, max_length=length, return_tensors="pt")

@@ -73,7 +73,7 @@ def compute(inputs: Inputs, params: Params) -> list[Score]:
 
     def reference() -> np.ndarray:
         if inputs.base is not None and paired:
-            return extractor.features(inputs.base.images())[kept]
+            return np.asarray(extractor.features(inputs.base.images())[kept])
         return extractor.features(reference_images(inputs.prompts, len(inputs.prompts.rows)))
 
     known = inputs.once(f"features of {params.against}, {params.rows}, {name}", reference)
