@@ -21,8 +21,8 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.models import single_file
 from conceptlib.models.bases import artifact_name
 from conceptlib.models.compvis import UNET_PREFIX, VAE_PREFIX, unet_names
+from conceptlib.models.family import of
 from conceptlib.models.loading import base_lock, load_pipeline, resolution_of
-from conceptlib.models.parts import components
 from conceptlib.store.hashing import sha256_file
 from tests.support.compvis import save_single, tensors, vae_name
 from tests.support.models import build_pipeline
@@ -34,7 +34,7 @@ def pipe() -> Any:
 
 
 def same(opened: Any, pipe: Any, *, dtype: torch.dtype = torch.float32) -> None:
-    for name, module in components(opened).items():
+    for name, module in of(opened).components().items():
         wanted = dict(getattr(pipe, name).named_parameters())
         found = dict(module.named_parameters())
         assert set(found) == set(wanted)
