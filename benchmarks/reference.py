@@ -36,7 +36,8 @@ class Spent:
 def embed(pipe: Any, prompts: Sequence[str]) -> torch.Tensor:
     """The prompts through the text encoder, every time anew."""
     with torch.no_grad():
-        return encode_ids(pipe.text_encoder, pipe.tokenizer, token_ids(pipe.tokenizer, prompts))
+        ids = token_ids(pipe.tokenizer, prompts).to(pipe.text_encoder.device)
+        return encode_ids(pipe.text_encoder, pipe.tokenizer, ids)
 
 
 def esd(
@@ -69,7 +70,7 @@ def esd(
     for update in range(updates):
         null, concept = (embed(pipe, [text]) for text in ("", concepts[update % len(concepts)]))
         stop = int(torch.randint(num_steps, (), generator=source))
-        latents = torch.randn(shape, generator=source) * scheduler.init_noise_sigma
+        latents = torch.randn(shape, generator=source).to(student.device) * scheduler.init_noise_sigma
         with torch.no_grad():
             for timestep in scheduler.timesteps[:stop]:
                 both = teacher(torch.cat([latents] * 2), timestep, encoder_hidden_states=torch.cat([null, concept]))[0]
@@ -87,6 +88,48 @@ def esd(
         calls += stop + 3
     student.requires_grad_(False)
     return Spent(updates, updates, calls, time.perf_counter() - begun)
+
+
+def denoising(
+    pipe: Any,
+    pictures: Sequence[np.ndarray],
+    captions: Sequence[str],
+    *,
+    updates: int,
+    batch_size: int,
+    lr: float,
+    seed: int,
+) -> Spent:
+    """An ordinary fine-tune, as example scripts do it and as Geom-Erasing builds on: changes `pipe.unet`.
+
+    A batch encodes its pictures and captions anew, adds noise, and steps all weights of the UNet; the loss is looked
+    at after each.
+
+    Args:
+        pictures: uint8 (H, W, 3), in turn, with a caption each.
+    """
+    begun = time.perf_counter()
+    unet, vae, prediction = pipe.unet, pipe.vae, Prediction(pipe.scheduler)
+    unet.requires_grad_(True)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=lr)
+    source = torch.Generator().manual_seed(seed)
+    losses = []
+    for _ in range(updates):
+        rows = torch.randint(len(pictures), (batch_size,), generator=source).tolist()
+        pixels = torch.stack([torch.from_numpy(pictures[row]).permute(2, 0, 1).float() / 127.5 - 1 for row in rows])
+        with torch.no_grad():
+            clean = vae.encode(pixels.to(vae.device)).latent_dist.mode() * vae.config.scaling_factor
+            noise = torch.randn(clean.shape, generator=source).to(clean)
+            timesteps = torch.randint(prediction.num_timesteps, (batch_size,), generator=source).to(clean.device)
+            noisy, target = (f(clean, noise, timesteps) for f in (prediction.noised, prediction.target))
+            states = embed(pipe, [captions[row] for row in rows])
+        optimizer.zero_grad()
+        loss = functional.mse_loss(unet(noisy, timesteps, encoder_hidden_states=states)[0], target)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    unet.requires_grad_(False)
+    return Spent(updates * batch_size, updates, updates, time.perf_counter() - begun)
 
 
 def ablating(
