@@ -117,7 +117,7 @@ def make_base(folder: Path, sizes: dict[str, Any] = REAL) -> Path:
 
 def write_tokenizer(folder: Path) -> None:
     """CLIP's size of 49408 entries: `tiny`'s words and merges, the marks at CLIP's ids, and filler."""
-    from conceptlib.models import tiny
+    from conceptlib.worlds import tiny
 
     whole = json.loads((tiny.path() / "tokenizer/tokenizer.json").read_text(encoding="utf-8"))
     marks = {"<|startoftext|>": 49406, "<|endoftext|>": 49407}
