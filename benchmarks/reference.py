@@ -116,7 +116,9 @@ def denoising(
     losses = []
     for _ in range(updates):
         rows = torch.randint(len(pictures), (batch_size,), generator=source).tolist()
-        pixels = torch.stack([torch.from_numpy(pictures[row]).permute(2, 0, 1).float() / 127.5 - 1 for row in rows])
+        pixels = torch.stack(
+            [torch.from_numpy(np.array(pictures[row])).permute(2, 0, 1).float() / 127.5 - 1 for row in rows]
+        )
         with torch.no_grad():
             clean = vae.encode(pixels.to(vae.device)).latent_dist.mode() * vae.config.scaling_factor
             noise = torch.randn(clean.shape, generator=source).to(clean)
