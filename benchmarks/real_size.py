@@ -244,7 +244,7 @@ def table(results: dict[str, Any]) -> str:
             unit = {"seconds": "s", "gb": "GB", "ratio": "times"}[key]
             rows.append([TITLES[name], f"≤ {bar:g} {unit}", f"{value:g} {unit}", "yes" if value <= bar else "**no**"])
     details = [
-        [name, *(f"{found[key]:g}" for key in ("seconds", "cpu_seconds", "gb", "load"))]
+        [name, *(f"{found[key]:g}" if key in found else "—" for key in ("seconds", "cpu_seconds", "gb", "load"))]
         for name, found in results.items()
     ]
     return "\n".join(
