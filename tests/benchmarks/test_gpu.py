@@ -10,23 +10,21 @@ import pytest
 from benchmarks import gpu
 from benchmarks.real_size import REAL, SMALL, make_base
 
-PARTS = [name for name in gpu.PARTS if name != "ranks"]
-"""Two processes are those of tests/erasers/test_ranks.py."""
+PARTS = ["esd", "generate", "waits"]
+"""The rest is the same erasure in another dtype, with other data, compiled (tests/erasers/test_student.py) or by two
+processes (test_ranks.py): too long for a test.
+"""
 
 
-def test_every_part_runs_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_script_runs_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert gpu.main([str(tmp_path / "work"), "--small", "--device", "cpu", *PARTS]) == 0
     told = json.loads((tmp_path / "work" / "gpu.json").read_text())
     parts = told["parts"]
     assert list(parts) == PARTS and not gpu.RESULTS.exists()
-    assert parts["losses"]["dtypes"] == ["float32", "bfloat16"]
-    assert 0 < parts["losses"]["largest_relative_difference"] < 0.5, "of a toy: small losses, much rounding"
-    for name in ("esd", "geom"):
-        assert parts[name]["ours"]["a_second"] > 0 and parts[name]["reference"]["a_second"] > 0
+    assert parts["esd"]["ours"]["a_second"] > 0 and parts["esd"]["reference"]["a_second"] > 0
     assert parts["generate"]["pictures"] == 4 and parts["generate"]["made"] == "images"
     assert "CUDA alone" in parts["waits"]["skipped"]
-    assert parts["compile"]["largest_relative_difference"] < 1e-4
     page = gpu.table(told)
     assert (Path(gpu.ROOT) / "docs" / "gpu.md").read_text().startswith(gpu.HEAD)
     assert "| esd | times |" in page and "≥ 10" in page and "≥ 0.95" in page and 'losses":' not in page
