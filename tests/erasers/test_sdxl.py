@@ -66,7 +66,7 @@ def epsilon(pipe: Any, unet: Any, latents: torch.Tensor, timesteps: torch.Tensor
     output: torch.Tensor = unet(latents, timesteps, encoder_hidden_states=states, added_cond_kwargs=added).sample
     if pipe.scheduler.config.prediction_type == "epsilon":
         return output
-    bar = pipe.scheduler.alphas_cumprod.to(latents.dtype)[timesteps].reshape(-1, 1, 1, 1)
+    bar = pipe.scheduler.alphas_cumprod.to(latents.dtype)[timesteps.long()].reshape(-1, 1, 1, 1)
     return bar**0.5 * output + (1 - bar) ** 0.5 * latents
 
 
