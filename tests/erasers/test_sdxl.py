@@ -84,10 +84,11 @@ def test_esd_is_the_papers_formula(tmp_path: Path, prediction_type: str, convent
         )
     target = (null if convention == "paper" else concept) - 1.5 * (concept - null)
     ours = esd_target(points.null, points.concept, points.start, 1.5, convention)  # type: ignore[arg-type]
-    torch.testing.assert_close(ours, target, rtol=1e-9, atol=1e-9)
+    # Between whole timesteps, where the release's own scheduler stands, the noise schedule is known to float32.
+    torch.testing.assert_close(ours, target, rtol=1e-5, atol=1e-5)
     said = epsilon(job.pipe, untouched, points.latents, points.timesteps, CONCEPT)
     found = objective.loss([0, 2, 4, 5], generators(0, np.arange(4)))
-    torch.testing.assert_close(found, (said - target).square().mean(), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(found, (said - target).square().mean(), rtol=1e-5, atol=1e-7)
 
 
 def test_ablating_is_the_papers_formula(tmp_path: Path) -> None:
