@@ -166,7 +166,13 @@ def query(out: Output, sql: str) -> None:
 @click.option("--limit", type=click.IntRange(0), default=20, metavar="N", help="The best N a group (20); 0: all.")
 @output.options
 def leaderboard(
-    out: Output, metric: str, descending: bool | None, mixed: bool, limit: int, **which: str | None
+    out: Output,
+    metric: str,
+    concept: str | None,
+    suite: str | None,
+    descending: bool | None,
+    mixed: bool,
+    limit: int,
 ) -> None:
     """Rank the checkpoints by METRIC (concept_rate if none is given), the best first; `base` is the model before.
 
@@ -182,7 +188,13 @@ def leaderboard(
 
     with out.progress() as progress:
         found = catalog.leaderboard(
-            metric, descending=descending, mixed=mixed, limit=limit or None, progress=progress, **which
+            metric,
+            concept=concept,
+            suite=suite,
+            descending=descending,
+            mixed=mixed,
+            limit=limit or None,
+            progress=progress,
         )
     rows = found.dicts()
     groups = max(row["group"] for row in rows)

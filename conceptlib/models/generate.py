@@ -94,7 +94,8 @@ def generate(
     if negative == "checkpoint":
         negative_prompt = Checkpoint.read(folder).negative_prompt if folder else ""
     if guidance_scale is None:  # resolved before the lock: another default is another request
-        guidance_scale = _usual_guidance(source if isinstance(source, ModelRef) else ModelRef.of(model_of(folder)))
+        model = ModelRef.of(model_of(folder)) if folder else source
+        guidance_scale = _usual_guidance(model if isinstance(model, ModelRef) else ModelRef.of(str(model)))
     lock = {
         "source": _source_lock(source, folder, store) | (code_lock(folder) if folder else {}),
         "rows": digest(known),

@@ -84,8 +84,8 @@ def load_source(source: Source, placement: Placement, *, stored: Collection[str]
         with quiet():
             large = ("unet", "vae")
             whole = {*stored, *(() if forwards else large)}
-            kept = {name: None if name in whole else placement.dtype for name in (*large, "text_encoder")}
-            pipe = single_file.pipeline(_single(source), kept)
+            dtypes = {name: None if name in whole else placement.dtype for name in (*large, "text_encoder")}
+            pipe = single_file.pipeline(_single(source), dtypes)
         _refuse_shape(pipe, source)
         return place(pipe, placement)
     index_file = _index_file(source)

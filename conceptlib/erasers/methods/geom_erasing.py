@@ -149,10 +149,11 @@ class GeometryObjective:
         grid = Grid(*params.grid) if params.location_tokens else None
         self.tokens = grid.tokens() if grid else []
         self.tables = []
-        for encoder in self.encoders if grid else ():
-            start = initial_rows(job.model, grid, params.token_init, list(phrases.values()), job.seed, encoder)
-            self.tables.append(split_table(encoder.module, add_tokens(encoder.tokenizer, self.tokens), start))
-            pool_at_end_mark(encoder)
+        if grid:
+            for encoder in self.encoders:
+                start = initial_rows(job.model, grid, params.token_init, list(phrases.values()), job.seed, encoder)
+                self.tables.append(split_table(encoder.module, add_tokens(encoder.tokenizer, self.tokens), start))
+                pool_at_end_mark(encoder)
         builder = PromptBuilder(job.model.tokenizer, grid, named=params.concept_name, policy=params.overflow)
         self.prompts = [
             builder.build(caption, [(phrases[name], found[name]) for name in found], side, side)

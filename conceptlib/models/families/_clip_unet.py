@@ -48,7 +48,7 @@ class ClipUnet(Model):
 
     @classmethod
     def resolution_of(cls, config: Callable[[str], Mapping[str, Any]]) -> int:
-        return int(config("unet")["sample_size"]) * 2 ** (len(config("vae")["block_out_channels"]) - 1)
+        return int(config("unet")["sample_size"] * 2 ** (len(config("vae")["block_out_channels"]) - 1))
 
     # Components.
 
