@@ -48,7 +48,7 @@ def times(root: Path) -> dict[Path, int]:
 def test_every_stage_runs_once_and_is_found_again(once: tuple[Demo, Store, Path], settings: Settings) -> None:
     first, store, out = once
     verbs = [stage.command.split()[1] for stage in first.stages]
-    assert verbs == ["build", "detector", "annotate", "erase", "evaluate", "catalog", "publish"]
+    assert verbs == ["build", "detectors", "annotate", "erase", "evaluate", "catalog", "publish"]
     assert not any(stage.reused for stage in first.stages)
     assert {artifact.kind for artifact in store.list()} >= {
         "dataset", "annotations", "detector", "checkpoint", "images", "evaluation"

@@ -62,7 +62,13 @@ class _Bars:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                desc=stage, total=total or None, initial=self._first, file=self._stream, dynamic_ncols=True, leave=True
+                desc=stage,
+                total=total or None,
+                initial=self._first,
+                file=self._stream,
+                dynamic_ncols=True,
+                leave=True,
+                position=0,  # the only bar, whatever bars other libraries have left behind
             )
         if self._bar is not None:
             self._bar.total = total or None

@@ -94,8 +94,7 @@ def generate(
     if negative == "checkpoint":
         negative_prompt = Checkpoint.read(folder).negative_prompt if folder else ""
     if guidance_scale is None:  # resolved before the lock: another default is another request
-        model = ModelRef.of(model_of(folder)) if folder else source
-        guidance_scale = _usual_guidance(model if isinstance(model, ModelRef) else ModelRef.of(str(model)))
+        guidance_scale = _usual_guidance(model_of(folder) if folder else source)
     lock = {
         "source": _source_lock(source, folder, store) | (code_lock(folder) if folder else {}),
         "rows": digest(known),
@@ -196,8 +195,8 @@ def _source_lock(source: Any, folder: Path | None, store: Store) -> dict[str, An
     return {"base": ModelRef.of(source).lock}
 
 
-def _usual_guidance(model: ModelRef) -> float:
-    usual = model.defaults
+def _usual_guidance(model: Any) -> float:
+    usual = (model if isinstance(model, ModelRef) else ModelRef.of(model)).defaults
     return default_guidance(usual.resolution) if usual.guidance_scale is None else usual.guidance_scale
 
 

@@ -252,7 +252,7 @@ def test_a_bug_names_the_piece_of_work_and_keeps_the_traceback() -> None:
 
     detector = cloudpickle.dumps(ClumsyDetector())
     setup = engine_ray._Setup(
-        engine_ray.__version__, os.getcwd(), {}, cloudpickle.dumps(lambda _: cloudpickle.loads(detector).detect([]))
+        engine_ray.__version__, os.getcwd(), {}, (), cloudpickle.dumps(lambda _: cloudpickle.loads(detector).detect([]))
     )
     error = engine_ray._Actor(setup).run(Piece()).error()
     assert isinstance(error, ConceptlibError) and "IndexError: list index out of range" in error.what
@@ -265,13 +265,13 @@ def test_a_full_disk_there_is_a_full_disk_here() -> None:
     def full(_: object) -> None:
         raise OSError(28, "No space left on device", "/there/x.parquet")
 
-    setup = engine_ray._Setup(engine_ray.__version__, os.getcwd(), {}, cloudpickle.dumps(full))
+    setup = engine_ray._Setup(engine_ray.__version__, os.getcwd(), {}, (), cloudpickle.dumps(full))
     error = engine_ray._Actor(setup).run(Piece()).error()
     assert isinstance(error, OSError) and (error.errno, error.filename) == (28, "/there/x.parquet")
 
 
 def test_another_version_of_conceptlib_is_refused() -> None:
-    error = engine_ray._Actor(engine_ray._Setup("99.0", "/", {}, b"")).run(Piece()).error()
+    error = engine_ray._Actor(engine_ray._Setup("99.0", "/", {}, (), b"")).run(Piece()).error()
     assert isinstance(error, ConceptlibError) and "99.0" in error.what
 
 

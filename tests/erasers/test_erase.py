@@ -171,9 +171,10 @@ def test_a_full_checkpoint_can_be_the_base_of_another(call: Callable[..., Artifa
 
 def test_encoding_goes_on_where_it_stopped(call: Callable[..., Artifact], monkeypatch: pytest.MonkeyPatch) -> None:
     from conceptlib.erasers import examples
+    from conceptlib.models.families import _clip_unet as family
 
     monkeypatch.setattr(examples, "BATCH", 4)
-    encode, seen = examples.encode_images, []
+    encode, seen = family.encode_images, []
 
     def stopping(vae: Any, pixels: Any) -> torch.Tensor:
         seen.append(len(pixels))
@@ -182,10 +183,10 @@ def test_encoding_goes_on_where_it_stopped(call: Callable[..., Artifact], monkey
         return encode(vae, pixels)
 
     monkeypatch.setattr(examples, "NOTE_EVERY", 1)
-    monkeypatch.setattr(examples, "encode_images", stopping)
+    monkeypatch.setattr(family, "encode_images", stopping)
     with pytest.raises(KeyboardInterrupt):
         call()
-    monkeypatch.setattr(examples, "encode_images", lambda vae, pixels: seen.append(len(pixels)) or encode(vae, pixels))
+    monkeypatch.setattr(family, "encode_images", lambda vae, pixels: seen.append(len(pixels)) or encode(vae, pixels))
     call()
     assert seen == [4] * 3 + [4] * 4  # two of six batches were done
 

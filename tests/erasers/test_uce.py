@@ -94,9 +94,7 @@ def test_uce_is_the_papers_solution_for_every_layer(adapter: str, tmp_path: Path
     kept = [last(plain, "moon"), last(plain, "a blue sky")]
     before = weights(plain)
     wanted = {name: solve(w, pairs, kept, 0.7, 2.0, 0.5) for name, w in before.items()}
-    opened = load(artifact, device="cpu")
-    found = weights(opened) if adapter == "tensors" else merged(opened)
-    close(found, wanted)
+    close(weights(load(artifact, device="cpu")), wanted)
     assert max(float((wanted[name] - before[name]).abs().max()) for name in before) > 0.01
     assert artifact.info["rank"] == len(TARGETS) and artifact.info["adapter"] == adapter
     (neighbour,) = artifact.info["neighbours"]

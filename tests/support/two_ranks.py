@@ -13,12 +13,13 @@ import torch
 
 from conceptlib.erasers import cache, examples
 from conceptlib.erasers.erase import erase
+from conceptlib.models.families import _clip_unet as family
 
 told: dict[str, Any] = {"made": [], "encoded": 0, "patience": [], "groups": 0, "unused": []}
 
 
 def watch() -> None:
-    save, encode = cache.save_tensors, examples.encode_images
+    save, encode = cache.save_tensors, family.encode_images
     group, barrier = torch.distributed.new_group, torch.distributed.barrier
     prepare = accelerate.Accelerator.prepare_model
 
@@ -42,7 +43,7 @@ def watch() -> None:
         told["unused"].append(self.ddp_handler.find_unused_parameters)
         return prepare(self, *args, **kwargs)
 
-    cache.save_tensors, examples.encode_images = saved, encoded
+    cache.save_tensors, family.encode_images = saved, encoded
     torch.distributed.new_group, torch.distributed.barrier = grouped, waited
     accelerate.Accelerator.prepare_model = prepared
 

@@ -41,8 +41,8 @@ def weights(name: str) -> Path | None:
 
 
 def train(spec: Any, folder: Path, *, device: str, log: Callable[[str], None], workers: int) -> Path:
-    """Train the model of a spec into a folder, or go on where that stopped; see `train.train_tiny`."""
-    from conceptlib.worlds.tiny.train import train_tiny
+    """Train the model of a spec into a folder, or go on where that stopped; see `training.train_tiny`."""
+    from conceptlib.worlds.tiny.training import train_tiny
 
     return train_tiny(spec.params, spec.seed, folder, device, log, workers)
 

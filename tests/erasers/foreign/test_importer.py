@@ -208,9 +208,11 @@ def kohya(pairs: dict[str, tuple[torch.Tensor, torch.Tensor]], alpha: float) -> 
 
 
 def dense(pipe: Any, layer: str) -> torch.Tensor:
-    """What a layer with an adapter multiplies by, in all."""
+    """What a layer multiplies by, in all: with the adapter of diffusers' own, if it has one."""
     component, _, inner = layer.partition(".")
     module = getattr(pipe, component).get_submodule(inner)
+    if not hasattr(module, "base_layer"):
+        return module.weight.detach()
     (name,) = module.active_adapters
     return module.base_layer.weight.detach() + module.get_delta_weight(name).detach()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from conceptlib.specs import load_spec
 from conceptlib.worlds import tiny
-from conceptlib.worlds.tiny import diffusion, quality, tokens, train, vae, world
+from conceptlib.worlds.tiny import diffusion, quality, tokens, training, vae, world
 from conceptlib.worlds.tiny.classifier import HEADS, accuracy, predict
 from conceptlib.worlds.tiny.data import draw_batch, draw_row, prerender
 from conceptlib.worlds.tiny.recipe import ClassifierRecipe, DiffusionRecipe, Params, VaeRecipe
@@ -173,10 +173,10 @@ def test_the_shifted_schedule_divides_the_signal_to_noise_ratio(shift):
 def test_a_resumed_training_is_the_same_training(tokenizer, tmp_path):
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(16, 8, 16, 16, generator=generator)
-    ids = train.token_ids(tokenizer, [row.caption for row in world.rows(0, 16)] + [""])
+    ids = training.token_ids(tokenizer, [row.caption for row in world.rows(0, 16)] + [""])
 
     def trainer():
-        return train.make_trainer(SMALL, tokenizer, 3, "cpu")
+        return training.make_trainer(SMALL, tokenizer, 3, "cpu")
 
     whole = trainer()
     diffusion.train(whole, latents, ids[:-1], ids[-1], tmp_path / "whole.safetensors", lambda line: None)
@@ -192,11 +192,11 @@ def test_a_resumed_training_is_the_same_training(tokenizer, tmp_path):
 
 
 def test_the_whole_recipe_runs_and_resumes(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "SAMPLES", 4)
+    monkeypatch.setattr(training, "SAMPLES", 4)
     # Of 64 pictures the report tells the time, whatever their steps.
     monkeypatch.setattr(quality, "generate", partial(quality.generate, num_steps=2))
     lines = []
-    out = train.train_tiny(SMALL, 0, tmp_path / "model", "cpu", lines.append, workers=1)
+    out = training.train_tiny(SMALL, 0, tmp_path / "model", "cpu", lines.append, workers=1)
     pipe = quality.load_pipeline(out)
     report, images = quality.check(pipe, 8, classifier=quality.judge_of(out))
     assert images.shape == (8, 64, 64, 3) and set(report.accuracy) == set(world.ATTRIBUTES)
@@ -204,5 +204,5 @@ def test_the_whole_recipe_runs_and_resumes(tmp_path, monkeypatch):
     assert torch.backends.mkldnn.conv.fp32_precision != "bf16"
     assert str(tmp_path) not in (out / "vae" / "config.json").read_text()
     weights = (out / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
-    train.train_tiny(SMALL, 0, tmp_path / "model", "cpu", lines.append, workers=1)
+    training.train_tiny(SMALL, 0, tmp_path / "model", "cpu", lines.append, workers=1)
     assert (out / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == weights
