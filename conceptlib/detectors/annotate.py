@@ -16,9 +16,6 @@ from typing import Any
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.base import Detector, detector_lock, uses_gpu
 from conceptlib.detectors.batches import annotate_shard
-from conceptlib.detectors.batches import batches as batches
-from conceptlib.detectors.batches import decoded as decoded
-from conceptlib.detectors.batches import detect_rows as detect_rows
 from conceptlib.detectors.load import load_detector
 from conceptlib.detectors.shards import ShardTask, ShardWork
 from conceptlib.engines import engine as find_engine

@@ -196,7 +196,7 @@ def _source_lock(source: Any, folder: Path | None, store: Store) -> dict[str, An
 
 
 def _usual_guidance(model: Any) -> float:
-    usual = (model if isinstance(model, ModelRef) else ModelRef.of(model)).defaults
+    usual = ModelRef.of(model).defaults
     return default_guidance(usual.resolution) if usual.guidance_scale is None else usual.guidance_scale
 
 

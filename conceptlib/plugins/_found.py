@@ -96,13 +96,13 @@ def names(registry: str) -> list[str]:
     return sorted({one.name for one in listed(registry)})
 
 
-def find(registry: str, name: str) -> Plugin | None:
-    """The plug-in of a name.
+def find(registry: str, name: str, *, packages: bool = True) -> Plugin | None:
+    """The plug-in of a name. packages: as for `listed`.
 
     Raises:
         ConceptlibError: two installed packages, or two files, have one of this name.
     """
-    all_ = [one for one in listed(registry) if one.name == name]
+    all_ = [one for one in listed(registry, packages=packages) if one.name == name]
     rivals = [one for one in all_ if bool(one.path) == bool(all_[0].path)]
     if len(rivals) > 1:
         raise ConceptlibError(

@@ -172,8 +172,8 @@ def receive(given: Iterable[Source]) -> None:
         _received.add(source.module)
 
 
-def find(registry: str, name: str) -> Plugin | None:
-    """The plug-in of a name: that which another process sent, else what is here.
+def find(registry: str, name: str, *, packages: bool = True) -> Plugin | None:
+    """The plug-in of a name: that which another process sent, else what is here. packages: as for `listed`.
 
     Raises:
         ConceptlibError: two installed packages, or two files, have one of this name.
@@ -181,7 +181,7 @@ def find(registry: str, name: str) -> Plugin | None:
     source = _read.get(Plugin(registry, name).module)
     if source is not None and source.module in _received:
         return Plugin(registry, name, Path(source.origin))
-    return _found.find(registry, name)
+    return _found.find(registry, name, packages=packages)
 
 
 def _forget(module: str) -> None:

@@ -203,13 +203,19 @@ class _Checker:
                     did_you_mean(entry, registry.names(), listing="known are"),
                 )
                 return None
-            try:
-                model = registry.params(entry)
-            except ConceptlibError as error:  # a plug-in that may not run, or is broken
-                self.add((field,), f"{error.what} ({error.where})", error.hint)
+            if (found := self._model(registry, entry, (field,))) is None:
                 return None
+            model = found
         params: Params | None = self._validate(model, data, ("params",))
         return params
+
+    def _model(self, registry: Registry, name: str, place: Place) -> type[Params] | None:
+        """The `Params` of a registered module; of a plug-in that may not run, or is broken, None and a problem."""
+        try:
+            return registry.params(name)
+        except ConceptlibError as error:
+            self.add(place, f"{error.what} ({error.where})", error.hint)
+            return None
 
     def _check_parts(self) -> dict[str, Any]:
         """The registered modules that fields hold, each with its `Params`; what is wrong becomes a problem."""
@@ -243,7 +249,8 @@ class _Checker:
                 hint = did_you_mean(str(name), sorted(set(known)), listing="known are")
                 self.add((*place, *((key,) if key in value else ())), f"there is no {noun} {name!r}", hint)
                 return None
-        params = self._validate(registry.params(name), data, place)
+        model = self._model(registry, name, place)
+        params = self._validate(model, data, place) if model is not None else None
         if not isinstance(optional, bool):
             self.add((*place, "optional"), "must be true or false")
             return None

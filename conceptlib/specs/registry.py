@@ -89,9 +89,12 @@ class Registry:
         return import_module(f"{self.package}.{name.replace('-', '_')}")
 
     def plugin(self, name: str) -> plugins.Plugin | None:
-        """The plug-in that answers to a name; None where the name is ours, or nobody's."""
-        found = plugins.find(self.name, name)
-        if found is None or name not in self.builtin():
+        """The plug-in that answers to a name; None where the name is ours, or nobody's. For a name of ours no installed
+        package is looked at, which would read the metadata of all.
+        """
+        ours = name in self.builtin()
+        found = plugins.find(self.name, name, packages=not ours)
+        if found is None or not ours:
             return found
         if name not in self._told:
             self._told.add(name)

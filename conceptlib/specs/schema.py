@@ -264,7 +264,7 @@ class SuiteSpec(Spec):
                 yield ("measure",), f"there is no metric {label!r} in this suite: {', '.join(self.metrics)}"
         for label, part in self.metrics.items():
             if not hasattr(METRICS.get(part.module), "compute"):
-                yield ("metrics", label), "a suite cannot measure this; `conceptlib detector eval` does"
+                yield ("metrics", label), "a suite cannot measure this; `conceptlib detectors eval` does"
         check = getattr(PROMPTS.get(self.prompts.module), "check", None)
         for field, message in check(self.prompts.params, self) if check else ():
             yield ("prompts", field), message

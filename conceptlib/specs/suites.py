@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -133,13 +132,13 @@ def expand(document: Document) -> None:
         ConceptlibError: there is no such built-in suite.
     """
     data = document.data
-    base = data.pop("suite", None)
-    if isinstance(base, str):
+    if isinstance(data.get("suite"), str):  # the schema tells of anything else
+        base = data.pop("suite")
         path = paths.builtin() / "recipes" / "suites" / f"{base}.yaml"
         if not path.is_file():
             known = ", ".join(sorted(one.stem for one in path.parent.glob("*.yaml")))
             raise ConceptlibError(f"there is no built-in suite {base!r}", where=document.source, hint=f"known: {known}")
-        document.data = data = merged(read_document(Path(path)).data, data)
+        document.data = data = merged(read_document(path).data, data)
     given = data.get("params")
     if isinstance(given, dict):
         known_options = options_of(data)
@@ -194,7 +193,6 @@ def as_before(said: Mapping[str, Any], name: str, options: Mapping[str, Place]) 
                 params[key] = list(said.get("measure") or said["metrics"])
                 continue
             params[key] = _taken(rest, place)
-        rest = {key: value for key, value in rest.items() if key != "subjects" or value is not None}
         if _MISSING not in params.values() and rest == fixed:
             return {"params": params, "suite": suite}
     return None

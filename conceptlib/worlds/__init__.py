@@ -39,8 +39,8 @@ def world(name: str = FIRST) -> World:
 
 
 def worlds() -> list[World]:
-    """All worlds, by name."""
-    return [module.WORLD for module in map(FAMILIES.get, FAMILIES.names()) if hasattr(module, "WORLD")]
+    """All worlds: ours, then those of plug-ins that may run and are not broken."""
+    return [module.WORLD for _, module in FAMILIES.modules() if isinstance(getattr(module, "WORLD", None), World)]
 
 
 def of_source(ref: str) -> World | None:
@@ -54,8 +54,8 @@ def of_source(ref: str) -> World | None:
 
 
 def source_lock(name: str) -> dict[str, Any]:
-    """What a lock says of a source that is a world."""
-    return {"kind": "world"} | ({} if name == FIRST else {"world": name})
+    """What a lock says of a source that is a world, with the version of its code or the plug-in that it is."""
+    return {"kind": "world"} | ({} if name == FIRST else {"world": name}) | FAMILIES.version_lock(name)
 
 
 def of_lock(lock: Any) -> World | None:

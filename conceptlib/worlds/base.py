@@ -6,7 +6,7 @@ recipes need it: a model spec names it as its `family`, and the package then has
 
 - `Params`: what such a recipe may say;
 - `weights(name) -> Path | None`: the folder of the model of that name which comes with the package;
-- `train(spec, folder, *, device, log, workers) -> Path` and `check(spec, folder, *, ...)`: behind `conceptlib model`.
+- `train(spec, folder, *, device, log, workers) -> Path` and `check(spec, folder, *, ...)`: behind `conceptlib models`.
 """
 
 from __future__ import annotations

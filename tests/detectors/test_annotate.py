@@ -11,7 +11,8 @@ import pytest
 
 from conceptlib.concepts.tables import AnnotationTable, ImageTable
 from conceptlib.detectors.adapters.zxing import Params, ZxingDetector
-from conceptlib.detectors.annotate import annotate, batches, detect_rows
+from conceptlib.detectors.annotate import annotate
+from conceptlib.detectors.batches import batches, detect_rows
 from conceptlib.errors import ConceptlibError, NotFound
 from conceptlib.geometry import Detections, iou
 from conceptlib.store import Artifact, Store

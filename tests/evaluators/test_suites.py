@@ -114,7 +114,7 @@ def test_what_could_not_be_said_before_has_a_lock_of_its_own(said: dict[str, Any
         ({"metrics": {"kidd": {}}}, "there is no metric 'kidd'"),
         ({"metrics": {"kid": {"subset": 3}}}, "metrics.kid.subset: unknown key; did you mean 'subsets'"),
         ({"metrics": {"kid": 3}}, "must be a mapping"),
-        ({"metrics": {"detection": {}}}, "detector eval"),
+        ({"metrics": {"detection": {}}}, "detectors eval"),
         ({"metrics": {}}, "metrics"),
         ({"judges": {"nobody": {}}}, "there is no judge 'nobody'"),
         ({"prompts": {"source": "nowhere"}}, "there is no source of prompts 'nowhere'"),

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from conceptlib import plugins
+from conceptlib import plugins, worlds
 from conceptlib.cli.main import main
+from conceptlib.concepts.sources import open_source
 from conceptlib.errors import ConceptlibError, NotFound
 from conceptlib.processes import Workers
 from conceptlib.specs import load_spec
 from conceptlib.specs.errors import SpecError
 from conceptlib.specs.registry import ADAPTERS, FORMATS, METHODS, OVERLAYS, Registry, code_versions
+from tests.support.pond import CODE
 
 GOOD = "def load(spec, *, weights, device):\n    return spec.name\n"
 TRACE = "from pathlib import Path\nPath('ran').touch()\n" + GOOD
@@ -81,6 +83,28 @@ def test_nothing_runs_that_was_not_allowed(put: Callable[..., Path], capsys: pyt
     assert main(["detectors", "validate", "mine"]) == 0
     assert Path("ran").exists()
     assert capsys.readouterr().err.count("the plug-in detectors/strange runs from ") == 1
+
+
+@pytest.mark.parametrize("ref", ["worlds/strange", "metrics/strange", "judges/strange", "prompts/strange"])
+def test_one_that_may_not_run_stops_only_those_who_name_it(
+    put: Callable[..., Path], ref: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(ref, TRACE, allow=False)
+    assert [one.name for one in worlds.worlds()] == ["tiny"] and worlds.of_word("heart") is not None
+    mine = Path("recipes") / "suites" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    part = {
+        "metrics/strange": "metrics: {strange: {}}",
+        "judges/strange": "judges: {strange: {}}",
+        "prompts/strange": "prompts: {source: strange}",
+        "worlds/strange": "seed: 0",
+    }[ref]
+    mine.write_text(f"kind: suite\nname: mine\nsuite: icd\n{part}\n", encoding="utf-8")
+    stops = ref != "worlds/strange"
+    assert main(["suites", "validate"]) == int(stops)
+    told = capsys.readouterr()
+    assert ("not allowed to run" in told.out + told.err) == stops and not Path("ran").exists()
+    assert main(["suites", "validate", "icd"]) == 0
 
 
 def test_a_changed_file_is_asked_about_again(put: Callable[..., Path]) -> None:
@@ -290,6 +314,13 @@ def test_a_lock_has_the_sha256_of_the_file(put: Callable[..., Path]) -> None:
         "source.method.code_version": 3,
         "source.method.plugin": f"sha256:{sha256}",
     }
+
+
+def test_a_world_of_a_plugin_is_in_the_lock_of_its_source(put: Callable[..., Path]) -> None:
+    path = put("worlds/lake", CODE.replace('"pond"', '"lake"'))
+    lock = open_source("world:lake", rows=4).lock()
+    assert lock["plugin"] == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    assert worlds.source_lock("tiny") == {"kind": "world"}
 
 
 @pytest.mark.parametrize("registry", [ADAPTERS, METHODS, OVERLAYS, FORMATS], ids=lambda one: one.name)

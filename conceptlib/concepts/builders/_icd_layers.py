@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,16 @@ def given_params(given: Any) -> Any:
     if not isinstance(given, Mapping):
         return given  # pydantic says what is wrong
     return {name: value if isinstance(value, Params) else _checked(name, value) for name, value in given.items()}
+
+
+def refuse_unused(given: Mapping[str, Any], layers: Iterable[Layer]) -> None:
+    """Raise ConceptlibError for parameters of an overlay that draws none of the spec's concepts."""
+    if unused := sorted(given.keys() - {layer.name for layer in layers}):
+        raise ConceptlibError(
+            f"no concept of the spec is drawn by the overlay {', '.join(unused)}",
+            where="params.overlays",
+            hint="add its concept to `concepts`, or leave its parameters out",
+        )
 
 
 def _checked(name: str, value: Any) -> Params:

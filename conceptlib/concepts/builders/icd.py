@@ -20,12 +20,13 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from conceptlib.concepts.builders import Job, Outcome
 from conceptlib.concepts.builders._icd_fields import Encoding, Labels
-from conceptlib.concepts.builders._icd_layers import Layer, given_params, make_layer
+from conceptlib.concepts.builders._icd_layers import Layer, given_params, make_layer, refuse_unused
 from conceptlib.concepts.builders._icd_ranges import QrRanges, TextRanges, WatermarkRanges
 from conceptlib.concepts.labels import columns_of
 from conceptlib.errors import ConceptlibError
 from conceptlib.specs.params import FloatRange, Fraction, IntRange, PositiveInt, within
 from conceptlib.specs.params import Params as BaseParams
+from conceptlib.specs.registry import FAMILIES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -318,6 +319,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
         _check_concepts(name, getattr(params, name), spec.concepts)
     fonts = find_fonts(params.fonts)
     layers = tuple(make_layer(concept, params, fonts.fonts) for concept in spec.concepts)
+    refuse_unused(params.overlays, layers)
     lock: dict[str, Any] = {"resolution": resolution, "overlays": {layer.concept: layer.lock() for layer in layers}}
     for layer in layers:
         if layer.fonts:
@@ -342,7 +344,10 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
         Artist(params, spec.seed, layers, resolution, exclude),
         params.shard_rows,
         lock,
-        recipe=lock | {"seed": spec.seed, "concepts": list(spec.concepts), "params": how},
+        # The source's own lock does not decide whether a row is used again: the version of a world's code does.
+        recipe=lock
+        | {"seed": spec.seed, "concepts": list(spec.concepts), "params": how}
+        | (FAMILIES.version_lock(world.name) if world else {}),
         caption=captioner.rows if captioner else None,
         duplicates=duplicates,
         max_distance=params.max_distance,

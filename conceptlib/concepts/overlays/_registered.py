@@ -15,6 +15,7 @@ The three that came first have names and presets of their own: `draw_qr`, `QrPar
 from __future__ import annotations
 
 import functools
+import os
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,17 @@ FIRST = ("qr", "watermark", "text")
 """The overlays whose parameters have a field of their own in specs of the builder `icd`."""
 
 
-@functools.cache
 def overlay(name: str) -> ModuleType:
     """The module of an overlay.
 
     Raises:
         ConceptlibError: there is none, or a plug-in that may not run or lacks something.
     """
+    return _overlay(name, os.environ.get("CONCEPTLIB_HOME", ""))
+
+
+@functools.cache  # it is asked for at every mark; another home may have another plug-in of the name
+def _overlay(name: str, home: str) -> ModuleType:
     module = OVERLAYS.get(name)
     if name not in FIRST and not callable(getattr(module, "draw", None)):
         raise ConceptlibError(f"the overlay {name} has no function `draw(image, rng, params)`", where=module.__file__)

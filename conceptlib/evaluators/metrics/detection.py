@@ -1,4 +1,4 @@
-"""What `conceptlib detector eval` measures of a detector against known geometry: here are the meanings of its numbers.
+"""What `conceptlib detectors eval` measures of a detector against known geometry: here are the meanings of its numbers.
 
 Average precision has no interval; the other shares have Wilson's. A suite cannot ask for them: they are of a detector,
 not of a model's images.
