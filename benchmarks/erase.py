@@ -186,7 +186,7 @@ def measure(args: argparse.Namespace, method: str) -> None:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
         found[side] = json.loads(done.stdout.splitlines()[-1])
-        found[side]["scores"] = judge(args, side, found[side]["model"], folder)
+        found[side]["scores"] = judge(args, side, found[side].pop("model"), folder)
     path = args.out / RESULTS
     known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     machine = f"{os.cpu_count()} x {platform.machine()}"

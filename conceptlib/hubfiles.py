@@ -299,11 +299,14 @@ def _checked(repo: str, repo_type: str, revision: str | None) -> Iterator[None]:
     """
     blobs = _cache_folder(repo, repo_type) / "blobs"
     before = {path.name for path in blobs.glob("*")}
-    yield
-    # Where links are not allowed (Windows) the cache holds no blobs; the client compares sizes there as everywhere.
-    wrong = [path for path in blobs.glob("*") if path.name not in before and not _is_right(path)]
-    for path in wrong:
-        path.unlink(missing_ok=True)
+    wrong: list[Path] = []
+    try:
+        yield
+    finally:  # after a fetch that failed as well: the next one takes what is there for known
+        # Where links are not allowed (Windows) the cache holds no blobs; the client compares sizes there as everywhere.
+        wrong += [path for path in blobs.glob("*") if path.name not in before and not _is_right(path)]
+        for path in wrong:
+            path.unlink(missing_ok=True)
     if wrong:
         raise damaged(f"{repo}@{revision}" if revision else repo, f"its hash is not {wrong[0].name[:12]}...")
 

@@ -38,7 +38,7 @@ class _Group:
     """A group of commands over specs of some kinds.
 
     noun, example: for the help texts; the second is a spec's name. moved: kinds that have a group of their own now, by
-    its name: `cat`, `cp` and `validate` of this one still find them, with a note.
+    its name: `cat`, `cp` and `validate` of this one still find them, the first two with a note.
     """
 
     group: click.Group

@@ -71,7 +71,7 @@ def _published(named: reading.HubName) -> Path | None:
     try:
         found = hubfiles.listing(named.repo, named.revision)
         if CHECKPOINT in found.files:
-            return hubfiles.snapshot(named.repo, None, named.revision).folder
+            return hubfiles.snapshot(named.repo, None, found.commit).folder
         if _INDEX in found.files or whole_models(found.files):
             if found.cached:
                 hubfiles.tell(named.repo, found.commit, cache=True)

@@ -34,7 +34,7 @@ def translated(error: Exception, repo_id: str, token: str | None) -> ConceptlibE
     """
     known = huberrors.translated(error, repo_id, token=token)
     if known is not None:
-        return _of_publishing(known, repo_id)
+        return of_publishing(known, repo_id)
     what = f"the upload stopped: {type(error).__name__}: {redact(str(error), token)}"
     result = ConceptlibError(what, where=repo_id, hint=f"run the same command again; {_AGAIN}")
     if os.environ.get("CONCEPTLIB_DEBUG", "") not in ("", "0"):
@@ -42,7 +42,7 @@ def translated(error: Exception, repo_id: str, token: str | None) -> ConceptlibE
     return result
 
 
-def _of_publishing(error: huberrors.HubError, repo_id: str) -> huberrors.HubError:
+def of_publishing(error: huberrors.HubError, repo_id: str) -> huberrors.HubError:
     """The same error with what to do about it here, where something was to be written."""
     said = f": {error.said}" if error.said else ""
     if isinstance(error, huberrors.Offline):
@@ -83,4 +83,4 @@ def no_token_error(repo_id: str) -> ConceptlibError:
 
 
 def offline_error(repo_id: str) -> ConceptlibError:
-    return _of_publishing(huberrors.offline(repo_id), repo_id)
+    return of_publishing(huberrors.offline(repo_id), repo_id)

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conceptlib import hubfiles
+from conceptlib import huberrors, hubfiles
 from conceptlib.errors import ConceptlibError
+from conceptlib.hub.client_errors import of_publishing
 from conceptlib.hub.plan import Plan, PlannedFile
 from conceptlib.progress import Progress
 from conceptlib.store.hashing import sha256_file
@@ -50,6 +51,18 @@ def _listed_right(file: PlannedFile, entry: RepoFile | None) -> bool:
     return entry.lfs.sha256 == file.sha256 if entry.lfs is not None else entry.blob_id == file.git_oid()
 
 
+def fetched(api: HfApi, repo_id: str, path: str, revision: str, repo_type: str, into: Path) -> Path:
+    """A file of the repository that is published to, as the Hub has it now.
+
+    Raises:
+        HubError: with what to do then, when something is to be published.
+    """
+    try:
+        return hubfiles.fresh(repo_id, path, revision, repo_type=repo_type, token=token_of(api), into=into)
+    except huberrors.HubError as error:
+        raise of_publishing(error, repo_id) from None
+
+
 def read_back(api: HfApi, plan: Plan, repo_id: str, revision: str, progress: Progress | None = None) -> None:
     """Make sure that `revision` holds every planned file, byte for byte.
 
@@ -64,9 +77,7 @@ def read_back(api: HfApi, plan: Plan, repo_id: str, revision: str, progress: Pro
     with tempfile.TemporaryDirectory(prefix="conceptlib-readback-") as folder:
 
         def is_right(file: PlannedFile) -> bool:
-            path = hubfiles.fresh(
-                repo_id, file.path, revision, repo_type=plan.repo_type, token=token_of(api), into=Path(folder)
-            )
+            path = fetched(api, repo_id, file.path, revision, plan.repo_type, Path(folder))
             right = sha256_file(path) == file.sha256
             path.unlink()
             return right

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from conceptlib import __version__, hubfiles
+from conceptlib import __version__
 from conceptlib.errors import ConceptlibError
 from conceptlib.hub import records
 from conceptlib.hub.client_errors import hub_errors, no_token_error, offline_error, translated
 from conceptlib.hub.plan import CARD, MANIFEST, Plan, published_files
-from conceptlib.hub.readback import differing, read_back, remote_files, token_of
+from conceptlib.hub.readback import differing, fetched, read_back, remote_files, token_of
 from conceptlib.progress import Progress
 from conceptlib.store import Store
 
@@ -203,9 +203,7 @@ def _stale_files(api: HfApi, plan: Plan, repo_id: str, remote: Remote) -> list[s
     earlier = None
     if MANIFEST in remote.files:
         with tempfile.TemporaryDirectory(prefix="conceptlib-earlier-") as folder:
-            there = hubfiles.fresh(
-                repo_id, MANIFEST, remote.head, repo_type=plan.repo_type, token=token_of(api), into=Path(folder)
-            )
+            there = fetched(api, repo_id, MANIFEST, remote.head, plan.repo_type, Path(folder))
             earlier = published_files(there.read_bytes())
     artifact = plan.artifact
     if earlier is not None and earlier[:2] != (artifact.kind, artifact.name):

@@ -182,7 +182,7 @@ class Finder:
             )
         if not found and len(folders) == 1 and os.path.lexists(self._layout.root / folders[0] / MANIFEST):
             Artifact.open(self._layout.root / folders[0])  # says what is wrong
-        return min(found, key=lambda one: (kinds.by_precedence().index(one.kind), one.name), default=None)
+        return min(found, key=lambda one: (kinds.get(one.kind).precedence, one.name), default=None)
 
     def _not_found(self, text: str, kind: str | None) -> NotFound:
         name = text.partition("@")[0]

@@ -31,7 +31,7 @@ _ID = re.compile(r"[0-9a-f]{16}")
 
 
 class Store:
-    """All artifacts below ``root`` (default: ``conceptlib.store.home()``).
+    """All artifacts below ``root`` (default: ``conceptlib.paths.home()``).
 
     Cheap to make; holds nothing open; any number at once.
     """

@@ -58,6 +58,11 @@ def source_lock(name: str) -> dict[str, Any]:
     return {"kind": "world"} | ({} if name == FIRST else {"world": name}) | FAMILIES.version_lock(name)
 
 
+def code_lock(one: World | None) -> dict[str, Any]:
+    """What decides, beside a scene, how it is drawn: the version of a world's code, or the plug-in that it is."""
+    return FAMILIES.version_lock(one.name) if one else {}
+
+
 def of_lock(lock: Any) -> World | None:
     """The world that rows were drawn from, by the lock of their source; None for another source, or a world that is not
     here.

@@ -26,7 +26,6 @@ from conceptlib.concepts.labels import columns_of
 from conceptlib.errors import ConceptlibError
 from conceptlib.specs.params import FloatRange, Fraction, IntRange, PositiveInt, within
 from conceptlib.specs.params import Params as BaseParams
-from conceptlib.specs.registry import FAMILIES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -306,7 +305,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
     """
     from conceptlib.concepts.drawing.fonts import find_fonts
     from conceptlib.concepts.drawing.sketch import can_write, unwritable
-    from conceptlib.worlds import of_source
+    from conceptlib.worlds import code_lock, of_source
 
     params = spec.params
     if not isinstance(params, Params):
@@ -344,10 +343,7 @@ def prepare(spec: DatasetSpec, source: Iterable[Any] | None = None, store: Store
         Artist(params, spec.seed, layers, resolution, exclude),
         params.shard_rows,
         lock,
-        # The source's own lock does not decide whether a row is used again: the version of a world's code does.
-        recipe=lock
-        | {"seed": spec.seed, "concepts": list(spec.concepts), "params": how}
-        | (FAMILIES.version_lock(world.name) if world else {}),
+        recipe=lock | {"seed": spec.seed, "concepts": list(spec.concepts), "params": how} | code_lock(world),
         caption=captioner.rows if captioner else None,
         duplicates=duplicates,
         max_distance=params.max_distance,
