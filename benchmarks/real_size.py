@@ -268,8 +268,7 @@ HEAD = """# Real size
 Written by `python benchmarks/real_size.py`: random weights of Stable Diffusion 1.5's sizes (860 M parameters in the
 UNet; 2 GB as float16), float32 on a CPU. A job is a process of its own, imports included; of `load`, whose job opens
 the base several times both ways, the medians of processor seconds are compared. Seconds are the lesser of wall and
-processor time. Where others used the machine much (`load` is the load average at the end), processor seconds are
-several times those of a free machine, since all share its caches.
+processor time. `load` is the load average at the end: where others used the machine, processor seconds are larger.
 """
 
 

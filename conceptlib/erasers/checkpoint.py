@@ -184,7 +184,7 @@ def load(
     return open_folder(folder, placement, base)
 
 
-def open_folder(folder: Path, placement: Placement, base: str | Path | None = None) -> ErasedPipeline:
+def open_folder(folder: Path, placement: Placement, base: str | Path | ModelRef | None = None) -> ErasedPipeline:
     """`load` for the folder of a checkpoint.
 
     Raises:

@@ -109,8 +109,9 @@ def _opened(folder: Path, record: Checkpoint, base: str | Path | None) -> tuple[
     """The erased pipeline with every change in its own weights, and the base; in float32 on the CPU."""
     placement = choose("cpu", "float32")
     whole = bool(adapter_module(record).WHOLE)
-    pipe = open_folder(folder, placement, None if whole else base)
-    return pipe, base_of(record, base, folder).load(placement)
+    reference = base_of(record, base, folder)  # hashed once for both
+    pipe = open_folder(folder, placement, None if whole else reference)
+    return pipe, reference.load(placement)
 
 
 def _changed(pipe: Any, before: Any, record: Checkpoint) -> dict[str, torch.Tensor]:

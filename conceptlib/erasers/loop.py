@@ -198,7 +198,7 @@ class _Run:
             fused=accelerator.device.type in {"cpu", "cuda"},
         )
         self.module = module
-        self.ahead = Ahead()
+        self.ahead: Ahead
         self.ema = [p.detach().clone() for p in self.named.values()] if params.ema else []
         self._at: int | None = None  # steps that the weights have seen; None while a step changes them
 

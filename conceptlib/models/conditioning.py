@@ -76,4 +76,8 @@ class Conditioning:
 
     def repeated(self, times: int) -> Conditioning:
         """Every row so many times, its copies next to each other."""
-        return self[torch.arange(len(self)).repeat_interleave(times)]
+        return Conditioning(
+            self.prompt_embeds.repeat_interleave(times, dim=0),
+            None if self.pooled is None else self.pooled.repeat_interleave(times, dim=0),
+            {name: value.repeat_interleave(times, dim=0) for name, value in self.extra.items()},
+        )

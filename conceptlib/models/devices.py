@@ -79,7 +79,10 @@ def choose(device: str | torch.device | None = None, dtype: str | torch.dtype | 
 def cpu_has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 itself (AVX512-BF16, AMX, or Arm's BF16)."""
     # torch's own list is that of the processor's flags: nothing is computed.
-    able = torch.cpu.get_capabilities()
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is None:  # an older torch does not say; nothing but a warning depends on it
+        return True
+    able = capabilities()
     return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "avx10_2", "bf16"))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -23,7 +23,7 @@ from conceptlib.models.bases import artifact_name
 from conceptlib.models.beside import Beside
 from conceptlib.models.encoding import PromptCache
 from conceptlib.models.reference import ModelRef
-from conceptlib.models.sampling import NUM_STEPS, default_guidance, sample
+from conceptlib.models.sampling import NUM_STEPS, sample, usual_guidance
 from conceptlib.progress import Progress
 from conceptlib.specs.registry import version_lock
 from conceptlib.store import Artifact, Store
@@ -94,7 +94,7 @@ def generate(
     if negative == "checkpoint":
         negative_prompt = Checkpoint.read(folder).negative_prompt if folder else ""
     if guidance_scale is None:  # resolved before the lock: another default is another request
-        guidance_scale = _usual_guidance(model_of(folder) if folder else source)
+        guidance_scale = usual_guidance(ModelRef.of(model_of(folder) if folder else cast(ModelRef, source)).defaults)
     lock = {
         "source": _source_lock(source, folder, store) | (code_lock(folder) if folder else {}),
         "rows": digest(known),
@@ -193,11 +193,6 @@ def _source_lock(source: Any, folder: Path | None, store: Store) -> dict[str, An
         files = (file for file in sorted(folder.rglob("*")) if file.suffix in {".safetensors", ".json"})
         return {"folder": digest({file.relative_to(folder).as_posix(): sha256_file(file) for file in files})}
     return {"base": ModelRef.of(source).lock}
-
-
-def _usual_guidance(model: Any) -> float:
-    usual = ModelRef.of(model).defaults
-    return default_guidance(usual.resolution) if usual.guidance_scale is None else usual.guidance_scale
 
 
 def _name(source: Any, parent: Artifact | None) -> str:

@@ -1,7 +1,7 @@
 """`ModelRef`: what a user named as a model, resolved once to its files, its hash and its family, and handed on.
 
 Making one checks the name alone and imports nothing heavy. What is asked of it is found out then, and kept: files of
-a base are hashed once, and the Hub is asked once which commit is meant, however many steps of a job want to know.
+a base are hashed once, however many steps of a job want to know.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from conceptlib.errors import ConceptlibError
 from conceptlib.models.conditioning import Conditioning, Framing
 from conceptlib.models.devices import fetch, send
 from conceptlib.models.encoding import PromptCache
-from conceptlib.models.family import Model, of
+from conceptlib.models.family import Defaults, Model, of
 from conceptlib.models.guidance import GuidanceRule, combine
 from conceptlib.models.prediction import wide
 from conceptlib.models.threads import paced
@@ -40,11 +40,9 @@ def default_guidance(resolution: int) -> float:
     return 7.5 if resolution >= 256 else SMALL_GUIDANCE
 
 
-def usual_guidance(model: Model | type[Model], resolution: int = 0) -> float:
+def usual_guidance(usual: Defaults) -> float:
     """The guidance scale of a model where nobody says one: its family's, or that of its resolution."""
-    if model.GUIDANCE is not None:
-        return model.GUIDANCE
-    return default_guidance(model.resolution if isinstance(model, Model) else resolution)
+    return default_guidance(usual.resolution) if usual.guidance_scale is None else usual.guidance_scale
 
 
 def rows_at_once(height: int, width: int) -> int:
@@ -103,7 +101,7 @@ def sample(
         raise ConceptlibError(
             f"{len(prompts)} prompts, {len(seeds)} seeds and {len(negatives)} negative prompts: give as many of each"
         )
-    guidance_scale = usual_guidance(model) if guidance_scale is None else guidance_scale
+    guidance_scale = usual_guidance(Defaults(side, model.GUIDANCE)) if guidance_scale is None else guidance_scale
     _refuse_settings(model, height, width, num_steps, guidance_scale, seeds)
     batch_size = batch_size or rows_at_once(height, width)
     cache = cache or PromptCache(model)

@@ -183,13 +183,26 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
     return {str(name): value for name, value in raw.items() if isinstance(value, torch.Tensor)}
 
 
+def _channels(folder: Path) -> int:
+    """Of the latents that the UNet of a folder of configurations takes."""
+    config = folder / "unet" / "config.json"
+    try:
+        return int(json.loads(config.read_text("utf-8"))["in_channels"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConceptlibError(
+            "the configurations beside this file are not whole",
+            where=str(config),
+            hint="mend the folder, or move it away: those of Stable Diffusion 1.x/2.x come with conceptlib",
+        ) from error
+
+
 def _family(shapes: dict[str, tuple[int, ...]], path: Path) -> str:
     """`sd1` or `sd2`."""
     attended = (one for name, one in shapes.items() if name.startswith(UNET_PREFIX) and name.endswith(_CONTEXT))
     width = next((shape[-1] for shape in attended if shape), 0)
     first = shapes.get(UNET_PREFIX + "input_blocks.0.0.weight")
     folder, _ = _beside(path)
-    channels = json.loads((folder / "unet/config.json").read_text("utf-8"))["in_channels"] if folder else 4
+    channels = _channels(folder) if folder else 4
     problem = ""
     if any(name.startswith("conditioner.embedders.") for name in shapes):
         problem = "it is a Stable Diffusion XL"

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 Convention = Literal["paper", "release"]
 
+VERSION = 2
+"""2: with `convention: release` a walk is by the base's own scheduler."""
+
 
 class Params(WeightParams):
     """Settings.

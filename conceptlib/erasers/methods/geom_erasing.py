@@ -286,8 +286,8 @@ class GeometryObjective:
 
     @property
     def may_skip(self) -> bool:
-        """A batch may be without the new tokens."""
-        return self._token_trains() and not self._encoder_trains()
+        """A batch may be without the new tokens, and a family may leave an encoder's layers unused (SDXL: the last)."""
+        return self._token_trains() or self._encoder_trains()
 
     def condition(self, prompts: Sequence[str | None]) -> Conditioning:
         """The conditioning, N rows. Only distinct prompts are encoded, with gradients only those that a trained weight

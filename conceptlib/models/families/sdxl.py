@@ -17,6 +17,7 @@ import torch
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.models.conditioning import Conditioning, Framing
+from conceptlib.models.devices import send
 from conceptlib.models.families._clip_unet import ClipUnet, class_of
 from conceptlib.models.family import Index
 from conceptlib.models.pipeline import ErasedXLPipeline
@@ -105,12 +106,12 @@ class Family(ClipUnet):
         zeros = Conditioning(torch.zeros_like(rows.prompt_embeds[:1]), torch.zeros_like(rows.pooled[:1]))
         counter = iter(range(len(texts)))
         places = [len(rows) if prompt is None else next(counter) for prompt in prompts]
-        return Conditioning.cat([rows, zeros])[torch.tensor(places, device=rows.prompt_embeds.device)]
+        return Conditioning.cat([rows, zeros])[send(torch.tensor(places), rows.prompt_embeds.device)]
 
     def framed(self, conditioning: Conditioning, framings: Sequence[Framing]) -> Conditioning:
         """With the sizes of given pictures, one a row."""
         ids = [[*one.original, *one.corner, *one.target] for one in framings]
-        sizes = torch.tensor(ids, dtype=torch.float32, device=conditioning.prompt_embeds.device)
+        sizes = send(torch.tensor(ids, dtype=torch.float32), conditioning.prompt_embeds.device)
         return Conditioning(conditioning.prompt_embeds, conditioning.pooled, {**conditioning.extra, SIZES: sizes})
 
     def further(self, conditioning: Conditioning, latents: torch.Tensor) -> dict[str, Any]:
