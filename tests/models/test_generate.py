@@ -101,7 +101,7 @@ def test_the_usual_guidance_is_in_the_lock(base: Path, monkeypatch: pytest.Monke
     first = generate(base, ROWS[:1], num_steps=1, device="cpu")
     assert first.lock["guidance_scale"] == GUIDANCE_SCALE
     assert generate(base, ROWS[:1], num_steps=1, guidance_scale=GUIDANCE_SCALE, device="cpu") == first
-    monkeypatch.setattr(module, "default_guidance", lambda resolution: 1.5)
+    monkeypatch.setattr(module, "usual_guidance", lambda usual: 1.5)
     assert generate(base, ROWS[:1], num_steps=1, device="cpu").key != first.key
 
 
