@@ -17,11 +17,11 @@ from typing import Any
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.store.files import atomic_write
+from conceptlib.store.jsonfile import MAX_DEPTH, check_depth
 
 SCORES, GRID = "scores.json", "grid.png"
 MAX_BYTES = 64 << 20
 """A larger file is not read: no evaluation's is a hundredth of this."""
-MAX_DEPTH = 100
 
 Row = Mapping[str, Any]
 
@@ -44,7 +44,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     except ValueError as error:  # also JSONDecodeError, UnicodeDecodeError
         raise _unreadable(path, str(error)) from error
     except RecursionError as error:
-        raise _unreadable(path, f"values lie in each other more than {MAX_DEPTH} deep") from error
+        raise _unreadable(path, f"more than {MAX_DEPTH} levels") from error
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
 
@@ -78,22 +78,11 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{SCORES} is no file")
     if status.st_size > MAX_BYTES:
         raise ValueError(f"{SCORES} has {status.st_size >> 20} MB, more than the {MAX_BYTES >> 20} MB there may be")
-    rows = json.loads(path.read_bytes())
+    rows = json.loads(path.read_bytes())  # not `jsonfile.loads`, which refuses NaN: here that is a value nobody knows
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError("it is no list of scores")
-    _check_depth(rows)
+    check_depth(rows)
     return rows
-
-
-def _check_depth(rows: list[Any]) -> None:
-    """JSON readers differ in how many lists inside each other they bear."""
-    level, depth = rows, 0
-    while level:
-        if depth >= MAX_DEPTH:
-            raise ValueError(f"values lie in each other more than {MAX_DEPTH} deep")
-        containers = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
-        level = [item for container in containers for item in container]
-        depth += 1
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Intervals for what is measured: shares of images, and differences of shares between two models that drew the same
 rows.
 
-Nothing here knows what was counted. A score without an interval is not reported anywhere in conceptlib.
+Nothing here knows what was counted.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def wilson(k: int, n: int, z: float = Z95) -> Estimate:
 
     The interval is all p with |k/n - p| <= z sqrt(p (1 - p) / n): unlike the normal one it never leaves [0, 1] and is
     not empty at k = 0, where an erased concept should be. Written here and not taken from scipy (`binomtest`), whose
-    ends differ in the last bit for a quarter of all counts: an evaluation's id is a hash of its scores.
+    ends may differ in the last bit: an evaluation's id is a hash of its scores.
 
     Raises:
         ConceptlibError: n < 1, or k outside 0..n.
@@ -120,7 +120,7 @@ def over_runs(values: Sequence[float] | np.ndarray, *, low: float = -math.inf, h
     centre, n = float(array.mean()), int(array.size)
     if n == 1:
         return Estimate(centre, low, high, 1, "t95")
-    from scipy.special import stdtrit  # half a second to import: not at the top
+    from scipy.special import stdtrit  # slow to import: not at the top
 
     half = float(stdtrit(n - 1, 0.975)) * float(array.std(ddof=1)) / math.sqrt(n)
     return Estimate(centre, max(low, centre - half), min(high, centre + half), n, "t95")

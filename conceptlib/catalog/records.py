@@ -19,13 +19,11 @@ from conceptlib.catalog.settings import Settings, integer
 from conceptlib.errors import ConceptlibError
 from conceptlib.scores import SCORES
 from conceptlib.store import Artifact
+from conceptlib.store.jsonfile import check_depth
 from conceptlib.store.names import MANIFEST, folder_of
 
 MAX_BYTES = 256 << 20
 """A larger manifest is not read: no artifact's is a hundredth of this."""
-
-MAX_DEPTH = 100
-"""Lists and mappings inside each other, in a lock or an info. JSON readers differ in how much they bear."""
 
 _COLUMNS = ("subject", "metric", "value", "low", "high", "n", "interval")
 
@@ -86,7 +84,7 @@ def _entry(folder: str, path: Path) -> dict[str, Any]:
             "volatile": [entry.volatile for entry in files],
         },
     }
-    _check_depth(entry["artifact"])
+    check_depth(entry["artifact"])  # JSON readers differ in how much they bear
     if artifact.kind == "evaluation":
         try:
             entry |= _scores(artifact)
@@ -131,16 +129,6 @@ def _check_place(artifact: Artifact, folder: str) -> None:
     says = f"artifacts/{artifact.kind}/{folder_of(artifact.name)}/{artifact.id}"
     if says != folder:
         raise Odd(f"by its manifest this is {says}: it was moved, renamed or changed by hand")
-
-
-def _check_depth(value: Any) -> None:
-    level, depth = [value], 0
-    while level:
-        if depth > MAX_DEPTH:
-            raise Odd(f"values lie in each other more than {MAX_DEPTH} deep")
-        containers = [one.values() if isinstance(one, dict) else one for one in level]
-        level = [item for container in containers for item in container if isinstance(item, (dict, list))]
-        depth += 1
 
 
 def _count(row: dict[str, Any]) -> int | None:

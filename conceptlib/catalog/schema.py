@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from conceptlib.store import kinds
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 # Column types, in order. `folder` (relative to the store's root) says which artifact's row it is: an id may stand in
 # two folders, when the same content was made under two names.

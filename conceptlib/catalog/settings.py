@@ -10,7 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
+
+from conceptlib.errors import ConceptlibError
 
 # Of a suite's parameters: how much was measured and in what portions, and what the lock says more exactly elsewhere.
 _SIZES = ("n", "neighbour_n", "subjects", "metrics", "batch_size", "examples", "detector", "measure")
@@ -58,15 +62,35 @@ class Settings:
         by_detector = says_detector or not self._suite or metric.startswith("concept_rate")
         versions = dict(_mapping(self._lock.get("versions")))
         own = _mapping(versions.pop("metrics", None))
-        versions |= {name: code for name, code in own.items() if metric.startswith(str(name).replace("-", "_"))}
-        key = (by_detector, metric.startswith("kid"), json.dumps([concepts, versions], default=str))
+        versions |= {name: code for name, code in own.items() if _writes(str(name), metric)}
+        part = self._part(metric)
+        key = (by_detector, metric.startswith("kid"), json.dumps([concepts, versions, part], default=str))
         if key not in self._named:
-            document = json.dumps(self._decides(*key[:2], concepts, versions), sort_keys=True, default=str)
+            document = json.dumps(self._decides(*key[:2], concepts, versions, part), sort_keys=True, default=str)
             self._named[key] = hashlib.sha256(document.encode("utf-8", "replace")).hexdigest()[:8]
         return self._named[key]
 
+    def _part(self, metric: str) -> dict[str, Any]:
+        """What a suite of parts says of the metric that wrote a score: a KID against the base is another number than
+        one against clean pictures. Empty for the suites whose `params` say it.
+        """
+        if _mapping(self._suite.get("params")):
+            return {}
+        for label, part in _mapping(self._suite.get("metrics")).items():
+            said = dict(_mapping(part))
+            module = text(said.pop("metric", None)) or str(label)
+            said.pop("optional", None)
+            if _writes(module, metric):
+                return {"metric": module.replace("-", "_"), **said}
+        return {}
+
     def _decides(
-        self, by_detector: bool, kid: bool, concepts: list[str], versions: Mapping[str, Any]
+        self,
+        by_detector: bool,
+        kid: bool,
+        concepts: list[str],
+        versions: Mapping[str, Any],
+        part: Mapping[str, Any],
     ) -> dict[str, Any]:
         left_out = {*_SIZES, *(() if kid else _OF_KID)}
         params = {name: value for name, value in self._params.items() if name not in left_out | {"target"}}
@@ -74,6 +98,7 @@ class Settings:
         detector = self._with.get("detector") or self._lock.get("detector")
         return {
             **({"versions": versions} if versions else {}),
+            **({"metric": part} if part else {}),
             "suite": self._suite.get("suite") or self.suite,
             "code_version": self._lock.get("code_version"),
             "concepts": sorted(concepts),
@@ -92,6 +117,24 @@ def _parts(suite: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("prompts", "sampler", "judges"):
         said[key] = {name: value for name, value in _mapping(suite.get(key)).items() if name not in _SIZES}
     return said if prompts else {}
+
+
+def _writes(module: str, name: str) -> bool:
+    """Whether a metric of a suite writes scores of that name, or the differences of such scores."""
+    return any(fnmatchcase(one, key) for key in _names(module) for one in (name, name.removesuffix("_change")))
+
+
+@lru_cache(maxsize=256)
+def _names(module: str) -> tuple[str, ...]:
+    """The names that a metric's scores have, as it declares them. Of one that is not here, such as a plug-in of another
+    machine, those that begin with its own.
+    """
+    from conceptlib.evaluators.known import of_module  # numpy, which most artifacts need not
+
+    try:
+        return tuple(metric.name for metric in of_module(module.replace("_", "-")))
+    except ConceptlibError:
+        return (f"{module.replace('-', '_')}*",)
 
 
 def text(value: Any) -> str | None:

@@ -31,17 +31,17 @@ def figure(score: Row | None, told: Mapping[str, Any] | None = None, *, interval
     if score is None or not isinstance(score["value"], int | float):
         return "—"
     metric = meaning(str(score.get("metric", "")), told)
-    known = [score["value"], score.get("low"), score.get("high")]
+    value, low, high, scale = score["value"], score.get("low"), score.get("high"), 1
     if metric is None or metric.unit != "share":
         write: Callable[[float], str] = partial(_plain, sign=metric is not None and metric.change)
         unit = " s" if metric is not None and metric.unit == "seconds" else ""
     else:
-        known = [None if number is None else 100 * number for number in known]
+        scale = 100
         write, unit = (_signed, " points") if metric.change else (_tenths, " %")
-    value, low, high = score["value"] if known[0] is None else known[0], known[1], known[2]
-    text = f"{write(value)}{unit}"
+    text = f"{write(scale * value)}{unit}"
     if not interval or low is None or high is None or score.get("interval") == "none":
         return text
+    low, high = scale * low, scale * high
     if score.get("interval") == "std":
         half = (high - low) / 2
         return f"{value:.4f} ± {half:.4f}" if not unit else f"{text} ± {write(half).lstrip('+')}"

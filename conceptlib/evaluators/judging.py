@@ -38,9 +38,19 @@ def judged(
     """
     parts: list[Reading] = []
     done = 0
+
+    def ask(pairs: Sequence[tuple[Image.Image, Mapping[str, Any]]]) -> Reading:
+        return _checked(judge.read([image for image, _ in pairs], [row for _, row in pairs]), len(pairs))
+
+    def where(index: int) -> str:
+        caption = prompts.rows[done + index].get("caption")
+        return f"row {done + index}" + (f", {caption!r}" if caption else "")
+
     for batch in batched(images, BATCH):
         rows = prompts.rows[done : done + len(batch)]
-        parts.append(_read(judge, name, batch, rows, done))
+        if len(rows) < len(batch):
+            raise ConceptlibError(f"there are more images than the {len(prompts.rows)} captions", where=name)
+        parts.append(one_by_one(ask, list(zip(batch, rows, strict=True)), name, where))
         done += len(batch)
         progress(done)
     if done != len(prompts.rows):
@@ -48,43 +58,33 @@ def judged(
     return Reading.joined(parts)
 
 
-def _read(
-    judge: Any, name: str, images: Sequence[Image.Image], rows: Sequence[Mapping[str, Any]], start: int
-) -> Reading:
-    def ask(these: Sequence[Image.Image], of: Sequence[Mapping[str, Any]]) -> Reading:
-        return _checked(judge.read(these, of), len(these))
+def one_by_one(
+    ask: Callable[[Sequence[T]], A],
+    items: Sequence[T],
+    name: str,
+    where: Callable[[int], str] = "row {} of the batch".format,
+) -> A:
+    """`ask(items)`; where that fails, the message says which of them it was.
 
-    try:
-        return ask(images, rows)
-    except Exception as error:  # whatever a judge raises: which image was it?
-        for offset, (image, row) in enumerate(zip(images, rows, strict=True)):
-            try:
-                ask([image], [row])
-            except Exception as own:
-                raise _failed(name, start + offset, row.get("caption"), own) from own
-        raise _failed(name, start, None, error) from error
-
-
-def one_by_one(ask: Callable[[Sequence[T]], list[A]], images: Sequence[T], name: str) -> list[A]:
-    """`ask(images)`; where that fails, the message says which of them it was.
+    Args:
+        name: of the judge. where: how the item of an index is called.
 
     Raises:
         ConceptlibError: it failed.
     """
     try:
-        return ask(images)
-    except Exception as error:
-        for index, image in enumerate(images):
+        return ask(items)
+    except Exception as error:  # whatever a judge raises: which image was it?
+        for index, item in enumerate(items):
             try:
-                ask([image])
+                ask([item])
             except Exception as own:
-                raise _failed(name, index, None, own, " of the batch") from own
-        raise _failed(name, 0, None, error, " of the batch or a later one") from error
+                raise _failed(name, where(index), own) from own
+        raise _failed(name, f"{where(0)} or a later one", error) from error
 
 
-def _failed(name: str, row: int, caption: Any, error: Exception, of: str = "") -> ConceptlibError:
+def _failed(name: str, where: str, error: Exception) -> ConceptlibError:
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    where = f"row {row}{of}" + (f", {caption!r}" if caption else "")
     hint = "nothing was counted for it; mend the cause, and the same command goes on"
     return ConceptlibError(f"the judge {name} failed: {said}", where=where, hint=hint)
 

@@ -25,17 +25,19 @@ def meaning(name: str, told: Mapping[str, Any] | None = None) -> Metric | None:
         told: what the evaluation's `info["metrics"]` says, for the metric of somebody else's plug-in.
     """
     own = dict((told or {}).get(name.removesuffix(_CHANGE), {})) if told else {}
-    for candidate in (name, name.removesuffix(_CHANGE)):
-        found = _table(tuple(METRICS)).get(candidate) or _matched(candidate)
-        if found is not None:
-            return found if candidate == name else found.changed()
+    table, base = _table(tuple(METRICS)), name.removesuffix(_CHANGE)
+    if name in table:
+        return table[name]
+    found = table.get(base) or _matched(table, base)  # before `X_*`, which `X_colour_change` is one of too
+    if found is not None:
+        return found if base == name else found.changed()
     if not own:
         return None
     try:
-        metric = Metric(name.removesuffix(_CHANGE), **own)
+        metric = Metric(base, **own)
     except TypeError:
         return None
-    return metric.changed() if name.endswith(_CHANGE) else metric
+    return metric if base == name else metric.changed()
 
 
 def larger_is_better(name: str) -> bool | None:
@@ -54,8 +56,8 @@ def of_module(name: str) -> tuple[Metric, ...]:
     return (module.METRIC, *getattr(module, "ALSO", ()))
 
 
-def _matched(name: str) -> Metric | None:
-    return next((m for key, m in _table(tuple(METRICS)).items() if key.endswith("*") and fnmatchcase(name, key)), None)
+def _matched(table: Mapping[str, Metric], name: str) -> Metric | None:
+    return next((m for key, m in table.items() if key.endswith("*") and fnmatchcase(name, key)), None)
 
 
 @lru_cache(maxsize=8)

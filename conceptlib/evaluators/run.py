@@ -7,7 +7,7 @@ stopped goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -379,15 +379,14 @@ def versions(spec: Any) -> dict[str, Any]:
     from conceptlib.specs.registry import version_lock
 
     found: dict[str, Any] = version_lock(VERSION)
-    parts = {"prompts": {spec.prompts.module: PROMPTS}, "judges": {}, "metrics": {}}
-    parts["judges"] = {part.module: JUDGES for part in spec.judges.values()}
-    parts["metrics"] = {part.module: METRICS for part in spec.measured().values()}
+    parts = {
+        "prompts": {spec.prompts.module: PROMPTS},
+        "judges": {part.module: JUDGES for part in spec.judges.values()},
+        "metrics": {part.module: METRICS for part in spec.measured().values()},
+    }
     made = {
         kind: own
         for kind, modules in parts.items()
         if (own := {name: one for name, registry in modules.items() if (one := registry.version_lock(name))})
     }
     return found | ({"versions": made} if made else {})
-
-
-Compute = Callable[[Inputs, Any], list[Score]]

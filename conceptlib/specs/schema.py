@@ -265,9 +265,22 @@ class SuiteSpec(Spec):
         for label, part in self.metrics.items():
             if not hasattr(METRICS.get(part.module), "compute"):
                 yield ("metrics", label), "a suite cannot measure this; `conceptlib detectors eval` does"
+        yield from self._written_twice()
         check = getattr(PROMPTS.get(self.prompts.module), "check", None)
         for field, message in check(self.prompts.params, self) if check else ():
             yield ("prompts", field), message
+
+    def _written_twice(self) -> Iterator[tuple[Place, str]]:
+        """Measured metrics that write scores of one name: a row is found by its subject and metric, so the second would
+        hide behind the first.
+        """
+        writer: dict[str, str] = {}
+        for label in self.metrics if self.measure is None else [one for one in self.measure if one in self.metrics]:
+            module = METRICS.get(self.metrics[label].module)
+            names = [metric.name for metric in (module.METRIC, *getattr(module, "ALSO", ()))]
+            if (name := next((name for name in names if name in writer), None)) and writer[name] != label:
+                yield ("metrics", label), f"{writer[name]!r} writes {name!r} too: give each a suite of its own"
+            writer |= {name: label for name in names if name not in writer}
 
     def resolved(self, *, whole: bool = False) -> dict[str, Any]:
         """A plain dict with every default filled in, ready for a lock; of a suite that could be said so before suites

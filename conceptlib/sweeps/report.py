@@ -152,13 +152,17 @@ def _neighbour_table(rows: Sequence[Mapping[str, Any]]) -> str:
         own = found[target, neighbour]
         any_row = next(iter(own.values()))
         distance = "—" if any_row["distance"] is None else f"{any_row['distance']:.3f}"
-        accuracies = [f"{100 * own[recipe]['accuracy']:.0f}" if recipe in own else "—" for recipe in recipes]
-        body.append([target, neighbour, distance, f"{100 * any_row['base']:.0f}", *accuracies])
+        accuracies = [_percent(own[recipe]["accuracy"] if recipe in own else None) for recipe in recipes]
+        body.append([target, neighbour, distance, _percent(any_row["base"]), *accuracies])
     return markdown_table(["erased", "neighbour", "distance", "base", *recipes], body)
 
 
+def _percent(share: float | None) -> str:
+    return "—" if share is None else f"{100 * share:.0f}"
+
+
 def _meanings(spec: SweepSpec) -> str:
-    """A line a metric of the suite: the first sentence of what its module says."""
+    """A line a metric of the suite: the first paragraph of what its module says."""
     suite: SuiteSpec = load_spec("suite", spec.suite)
     told = []
     for label, part in suite.measured().items():
@@ -201,7 +205,7 @@ def _measured(report: Report) -> list[str]:
 def _distance_plot(report: Report) -> Image.Image | None:
     from conceptlib.reports.scatter import scatter
 
-    placed = [row for row in report.neighbours if row["distance"] is not None]
+    placed = [row for row in report.neighbours if row["distance"] is not None and row["accuracy"] is not None]
     if not placed:
         return None
     return scatter(
@@ -256,6 +260,8 @@ def _pictures(result: Sweep, store: Store) -> Image.Image | None:
     captions: list[str] = []
     panels = []
     for heading, role, recipe in [("base", "base", recipes[0]), *((name, "checkpoint", name) for name in recipes)]:
+        if not all(_drawn(done[recipe, target], role) for target in targets):
+            continue
         try:
             pairs = [_examples(done[recipe, target], role, store) for target in targets]
         except ConceptlibError:  # the pictures were removed since
@@ -263,11 +269,18 @@ def _pictures(result: Sweep, store: Store) -> Image.Image | None:
         shown = [pair[k] for k in (0, 1) for pair in pairs]
         captions = [caption for caption, _ in shown]
         panels.append(Panel(heading, "", [picture for _, picture in shown]))
+    if not panels:
+        return None
     named = any(find(run.scores(), "checkpoint", "target_accuracy") for run in done.values())
     which = "First captions that name what was erased, then one of a neighbour of each target" if named else "The first"
     footer = f"{which}{'' if named else ' two captions'}; nothing was picked by hand."
     columns = len(targets) if len(targets) > 3 else 2 * len(targets)
     return grid(panels, captions, title="Same caption, same seed", footer=footer, columns=columns, cell=110)
+
+
+def _drawn(run: Run, role: str) -> bool:
+    """Whether the run's suite has that subject."""
+    return run.evaluation is not None and f"images:{role}" in run.evaluation.parents
 
 
 def _examples(run: Run, role: str, store: Store) -> list[tuple[str, Image.Image]]:

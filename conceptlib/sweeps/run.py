@@ -11,11 +11,13 @@ from typing import Any
 
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.known import meaning, of_module
+from conceptlib.evaluators.metrics.draw_seconds import seconds_each
 from conceptlib.progress import Progress, prefixed
 from conceptlib.scores import find
 from conceptlib.specs import SuiteSpec, SweepSpec, load_spec
 from conceptlib.store import Artifact, Store
 from conceptlib.sweeps.cells import Cell, found, suite_overrides, with_targets
+from conceptlib.sweeps.table import OF_BASE
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def measurements(run: Run, store: Store, names: Sequence[str]) -> dict[str, Any]
         metric = meaning(name)
         if metric is not None and metric.unit == "share" and metric.higher_is_better and not name.startswith("target_"):
             own, base = after[name], before[name]
-            key = name.removesuffix("_accuracy") + "_of_base"
+            key = name.removesuffix("_accuracy") + OF_BASE
             row[key] = own / base if own is not None and base else None
     row["erase_seconds"] = round(run.checkpoint.seconds, 2) if run.checkpoint else None
     row["peak_memory_mb"] = run.checkpoint.info.get("peak_memory_mb") if run.checkpoint else None
@@ -141,12 +143,14 @@ def without_empty(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> li
     """The rows without the columns of metrics of which no run measured anything."""
     columns = {*names, *(f"base_{name}" for name in names)}
     empty = {key for key in columns if all(row.get(key) is None for row in rows)}
-    empty |= {key for row in rows for key in row if key.endswith("_of_base") and all(r[key] is None for r in rows)}
+    empty |= {key for row in rows for key in row if key.endswith(OF_BASE) and all(r[key] is None for r in rows)}
     return [{key: value for key, value in row.items() if key not in empty} for row in rows]
 
 
 def neighbours(run: Run) -> list[dict[str, Any]]:
-    """How each neighbour fared: `neighbour`, its `distance` to the target, `accuracy`, and `base`, before erasure."""
+    """How each neighbour fared: `neighbour`, its `distance` to the target, `accuracy`, and `base`, before erasure; None
+    for what was not measured.
+    """
     rows = run.scores()
     return [
         {
@@ -160,12 +164,12 @@ def neighbours(run: Run) -> list[dict[str, Any]]:
             "base": _value(find(rows, "base", row["metric"])),
         }
         for row in rows
-        if row["subject"] == "checkpoint" and "distance" in row
+        if row["subject"] == "checkpoint" and row["metric"].startswith("accuracy.") and "distance" in row
     ]
 
 
 def _value(score: Any) -> float | None:
-    return None if score is None else float(score["value"])
+    return None if score is None or score["value"] is None else float(score["value"])
 
 
 def _draw_seconds(run: Run, store: Store) -> float | None:
@@ -176,4 +180,4 @@ def _draw_seconds(run: Run, store: Store) -> float | None:
         images = store.get(run.evaluation.parents["images:checkpoint"], kind="images")
     except (ConceptlibError, KeyError):
         return None
-    return round(images.seconds / max(1, int(images.info["images"])), 4)
+    return seconds_each(images, max(1, int(images.info["images"])))

@@ -86,13 +86,14 @@ def summarise(rows: Sequence[Row], by: Sequence[str]) -> list[dict[str, Any]]:
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[key] for key in by), []).append(row)
+    bounds = {name: _bounds(name) for name in columns(rows)}
     lines = []
     for key, members in groups.items():
         done = [row for row in members if not row["error"]]
         line: dict[str, Any] = dict(zip(by, key, strict=True))
         line |= {"runs": len(done), "failed": len(members) - len(done)}
         line |= {"targets": list(dict.fromkeys(r["target"] for r in done)), "seeds": len({r["seed"] for r in done})}
-        line |= {name: _over_seeds(done, name) for name in columns(rows)}
+        line |= {name: _over_seeds(done, name, ends) for name, ends in bounds.items()}
         lines.append(line)
     return lines
 
@@ -106,12 +107,11 @@ def by_seed(rows: Iterable[Row], metric: str) -> list[float]:
     return [sum(values) / len(values) for values in found.values()]
 
 
-def _over_seeds(rows: Sequence[Row], metric: str) -> dict[str, Any] | None:
+def _over_seeds(rows: Sequence[Row], metric: str, bounds: tuple[float, float]) -> dict[str, Any] | None:
     means = by_seed(rows, metric)
     if not means:
         return None
-    low, high = _bounds(metric)
-    estimate = over_runs(means, low=low, high=high)
+    estimate = over_runs(means, low=bounds[0], high=bounds[1])
     # One seed says nothing about the spread, and JSON knows no infinity.
     ends = (None, None) if estimate.n == 1 else (estimate.low, estimate.high)
     known = {"value": estimate.value, "low": ends[0], "high": ends[1]}
@@ -130,23 +130,28 @@ def _bounds(column: str) -> tuple[float, float]:
 
 def average_neighbours(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Accuracy of each neighbour under each recipe, over seeds: `recipe`, `target`, `neighbour`, `distance`,
-    `accuracy`, `base`, from the rows of `run.neighbours`.
+    `accuracy`, `base` (None where no seed has one), from the rows of `run.neighbours`.
     """
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["recipe"], row["target"], row["neighbour"]), []).append(row)
     return [
         {"recipe": recipe, "target": target, "neighbour": neighbour, "distance": group[0]["distance"]}
-        | {name: sum(row[name] for row in group) / len(group) for name in ("accuracy", "base")}
+        | {name: _mean(row[name] for row in group) for name in ("accuracy", "base")}
         for (recipe, target, neighbour), group in groups.items()
     ]
 
 
-def cell(estimate: Mapping[str, Any] | None, column: str) -> str:
-    """A mean with half its interval: `3.1 ± 0.8`; shares in percent."""
+def _mean(values: Iterable[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def cell(estimate: Mapping[str, Any] | None, column: str, metric: Metric | None = None) -> str:
+    """A mean with half its interval: `3.1 ± 0.8`; shares in percent. metric: `about(column)`, where it is known."""
     if estimate is None:
         return "—"
-    unit = about(column).unit
+    unit = (metric or about(column)).unit
     scale = 100.0 if unit == "share" else 1.0
     digits = 3 if column == "draw_seconds" else _DIGITS.get(unit, 1)
     text = f"{scale * estimate['value']:.{digits}f}"
@@ -160,11 +165,12 @@ def markdown(lines: Sequence[Row], by: Sequence[str], metrics: Sequence[str]) ->
     """The lines of `summarise` as a Markdown table. A count of failed runs follows the name."""
     names = {"recipe": "recipe", "target": "erased", "domain": "domain"}
     header = [*(names[key] for key in by), *(heading(name) for name in metrics)]
+    known = {name: about(name) for name in metrics}  # once a column: who answers looks at the disk
     body = []
     for line in lines:
         head = [str(line[key]) for key in by]
         head[-1] += f" ({line['failed']} failed)" if line["failed"] else ""
-        body.append([*head, *(cell(line.get(name), name) for name in metrics)])
+        body.append([*head, *(cell(line.get(name), name, known[name]) for name in metrics)])
     return markdown_table(header, body)
 
 

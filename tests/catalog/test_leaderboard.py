@@ -9,6 +9,7 @@ import pytest
 
 from conceptlib import catalog
 from conceptlib.catalog.leaderboard import better
+from conceptlib.catalog.settings import Settings
 from conceptlib.cli.main import main
 from conceptlib.errors import ConceptlibError
 from conceptlib.evaluators.known import larger_is_better
@@ -140,6 +141,44 @@ def test_the_detector_counts_only_where_it_judges(store: Store, two: list[Artifa
     measure(two[0], 0.9, "caption_accuracy")
     measure(two[1], 0.8, "caption_accuracy", detector=DETECTOR | {"weights": "def"})
     assert ranked(store, "caption_accuracy") == [(1, 1, "a", 0.9), (1, 2, "b", 0.8)]
+
+
+@pytest.fixture
+def setting() -> Any:
+    """setting(metric, metrics, versions) is the name of a setting of a suite that was said in parts."""
+
+    def setting(metric: str, metrics: dict[str, Any], versions: dict[str, Any] | None = None) -> str:
+        parts = {"prompts": {"source": "world"}, "sampler": {}, "judges": {}, "metrics": metrics}
+        lock = {"suite": {"name": "mine", **parts}, "versions": {"metrics": versions or {}}}
+        return str(Settings(lock, {"suite": "mine"}, {}).of({}, metric)["setting"])
+
+    return setting
+
+
+@pytest.mark.parametrize(
+    "other", [{"against": "base"}, {"rows": "others"}, {"subsets": 5}, {"subset_size": 9}], ids=str
+)
+def test_what_a_metric_is_told_decides_its_setting(setting: Any, other: dict[str, Any]) -> None:
+    kid = {"against": "clean", "rows": "all", "subsets": 100, "subset_size": 256}
+    before = setting("kid", {"kid": kid, "draw_seconds": {}})
+    assert setting("kid", {"kid": kid}) == setting("kid", {"dino": {"metric": "kid", **kid}}) == before
+    assert setting("kid", {"kid": kid | other}) != before
+    # Nor does it decide the others'.
+    plain, changed = (setting("draw_seconds", {"kid": one, "draw_seconds": {}}) for one in (kid, kid | other))
+    assert plain == changed
+
+
+def test_a_metrics_version_is_that_of_all_its_scores(setting: Any) -> None:
+    metrics = {"caption_accuracy": {}, "erase_seconds": {}, "warmth": {}}
+    for module, names in {
+        "caption-accuracy": ("caption_accuracy", "accuracy_colour", "caption_accuracy_change"),
+        "erase-seconds": ("erase_seconds", "peak_memory_mb"),
+        "warmth": ("warmth", "warmth_of_hands"),  # nobody's here
+    }.items():
+        newer = {module: {"code_version": 2}}
+        for name in ("caption_accuracy", "accuracy_colour", "caption_accuracy_change", "erase_seconds",
+                     "peak_memory_mb", "warmth", "warmth_of_hands"):  # fmt: skip
+            assert (setting(name, metrics, newer) != setting(name, metrics)) == (name in names), (module, name)
 
 
 def test_filters(store: Store, two: list[Artifact], measure: Any) -> None:

@@ -1,4 +1,4 @@
-"""CLIP score and accuracy by a small random CLIP, as on the Hub, against transformers' own similarity."""
+"""CLIP score and the judge by a small random CLIP, as on the Hub, against transformers' own similarity."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from conceptlib.errors import ConceptlibError
-from conceptlib.evaluators.judges.clip import load_clip
-from conceptlib.evaluators.metrics._clip import clip_accuracy, clip_score
+from conceptlib.evaluators.judges.clip import Clip, ClipJudge, load_clip
+from conceptlib.evaluators.metrics._clip import clip_score
 from tests.support.models import save_clip
 
 CONCEPTS = ["van gogh", "painting"]
@@ -30,7 +30,12 @@ def test_cosines_are_those_of_the_whole_model(clip: Path) -> None:
     from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
     judge = load_clip(str(clip))
-    found = judge.cosines(judge.embed(pictures(3)), CONCEPTS)
+    found = judge.embed(pictures(3)) @ judge.concepts(CONCEPTS).T
+    rows = [{"value": "van gogh"}] * 3
+    read = ClipJudge(judge, "painting", ("van gogh",)).read(pictures(3), rows)
+    assert read.similarity is not None and read.recognised is not None
+    np.testing.assert_array_equal(read.similarity, found[:, 0])
+    np.testing.assert_array_equal(read.recognised, found[:, 0] > found[:, 1])
     model = CLIPModel.from_pretrained(clip)
     texts = AutoTokenizer.from_pretrained(clip)(
         [f"A photo depicts {c}" for c in CONCEPTS], padding=True, return_tensors="pt"
@@ -53,8 +58,11 @@ def test_the_batch_changes_nothing(clip: Path) -> None:
 def test_the_scores_are_kumaris() -> None:
     cosines, anchor = np.array([0.3, -0.2, 0.1, 0.25]), np.array([0.1, 0.1, 0.2, 0.25])
     assert clip_score(cosines).value == pytest.approx(2.5 * (0.3 + 0 + 0.1 + 0.25) / 4)
-    accuracy = clip_accuracy(cosines, anchor)
-    assert (accuracy.value, accuracy.n, accuracy.interval) == (0.25, 4, "wilson95")  # as near as the anchor is no hit
+    given = np.stack([cosines, anchor], axis=1)  # as if these were the images, and the texts the axes
+    judge = ClipJudge(Clip("x", "", lambda batch: given, lambda texts: np.eye(2)), "painting", ("van gogh",))
+    read = judge.read(pictures(4), [{"value": "van gogh"}] * 4)
+    assert read.recognised is not None
+    assert read.recognised.tolist() == [True, False, False, False]  # as near as the anchor is no hit
 
 
 def test_what_is_no_clip_is_told(tmp_path: Path, clip: Path) -> None:

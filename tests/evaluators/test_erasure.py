@@ -144,7 +144,7 @@ def test_a_clip_judges_what_is_not_of_the_world(
     known = list(table.rows())
     assert known[0]["caption"] == "a photo of van gogh" and len(known) == N + 2 * EACH
     judge = load_clip(str(clip))
-    cosines = judge.cosines(judge.embed(table.decode(row) for row in known[:N]), ["van gogh", "painting"])
+    cosines = judge.embed(table.decode(row) for row in known[:N]) @ judge.concepts(["van gogh", "painting"]).T
     accuracy, score = (find(rows, "checkpoint", f"target_{name}") for name in ("accuracy", "clip_score"))
     assert accuracy is not None and accuracy["value"] == np.mean(cosines[:, 0] > cosines[:, 1])
     assert score is not None and score["value"] == pytest.approx(np.mean(2.5 * np.maximum(cosines[:, 0], 0)), rel=1e-5)

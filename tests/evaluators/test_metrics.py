@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from conceptlib.errors import ConceptlibError
+from conceptlib.evaluators.base import Inputs, Prompts, Skip
+from conceptlib.evaluators.metrics import erase_seconds
 from conceptlib.evaluators.metrics.caption_accuracy import caption_accuracy, right, stated
 from conceptlib.evaluators.metrics.concept_rate import concept_rate, has_concept
 from conceptlib.geometry import Detections
@@ -74,3 +79,16 @@ def test_captions_that_say_less_are_told_apart() -> None:
     ]
     assert stated(rows, ["object", "colour", "background"]).tolist() == [True, False, False]
     assert stated(rows, ["object"]).tolist() == [True, True, False]
+
+
+def test_only_the_checkpoint_took_its_time() -> None:
+    """`base+negative` costs no training; and a suite without the base has the time too."""
+    made: Any = SimpleNamespace(seconds=12.345, info={"peak_memory_mb": 7})
+    prompts = Prompts("file", [])
+    base = Inputs("base", prompts, checkpoint=made)
+    for inputs in (base, Inputs("base+negative", prompts, checkpoint=made, base=base)):
+        with pytest.raises(Skip):
+            erase_seconds.compute(inputs, erase_seconds.Params())
+    for name in ("checkpoint", "checkpoint-no-negative"):
+        scores = erase_seconds.compute(Inputs(name, prompts, checkpoint=made), erase_seconds.Params())
+        assert [(one.metric, one.estimate.value) for one in scores] == [("erase_seconds", 12.35), ("peak_memory_mb", 7)]

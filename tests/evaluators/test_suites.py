@@ -93,7 +93,7 @@ def test_a_file_of_before_says_the_same(suite: str) -> None:
     [
         {"metrics": {"draw_seconds": {}}},
         {"metrics": {"kid": {"against": "base"}}},
-        {"metrics": {"second": {"metric": "kid", "features": "x"}}},
+        {"metrics": {"seconds": {"metric": "draw_seconds"}}},
         {"judges": {"detector": {"detector": "zxing"}, "other": {"judge": "detector", "detector": "zxing"}}},
         {"prompts": {"source": "world", "world": "pond"}},
         {"prompts": {"source": "file", "path": "prompts.txt"}},
@@ -120,6 +120,11 @@ def test_what_could_not_be_said_before_has_a_lock_of_its_own(said: dict[str, Any
         ({"prompts": {"source": "nowhere"}}, "there is no source of prompts 'nowhere'"),
         ({"prompts": {"source": "file"}}, "path"),
         ({"measure": ["kid"]}, "there is no metric 'kid' in this suite: concept_rate"),
+        ({"metrics": {"kid": {}, "dino": {"metric": "kid"}}}, "metrics.dino: 'kid' writes 'kid' too"),
+        (
+            {"metrics": {"caption_accuracy": {}, "cross_accuracy": {}}},
+            "metrics.cross_accuracy: 'caption_accuracy' writes 'accuracy_*' too",
+        ),
         ({"subjects": ["best"]}, "subjects"),
         ({"sampler": {"steps": 3}}, "sampler.steps"),
     ],
@@ -130,6 +135,13 @@ def test_mistakes_are_told_with_their_place(said: dict[str, Any], message: str) 
     with pytest.raises(SpecError) as caught:
         load_spec("suite", "mine.yaml")
     assert message in str(caught.value)
+
+
+def test_metrics_of_one_name_may_be_measured_one_at_a_time() -> None:
+    said = {"kind": "suite", "name": "mine", "prompts": {"source": "world"}}
+    said |= {"metrics": {"kid": {}, "dino": {"metric": "kid", "features": "x"}}, "measure": ["dino"]}
+    Path("mine.yaml").write_text(json.dumps(said))
+    assert list(load_spec("suite", "mine.yaml").measured()) == ["dino"]
 
 
 def test_a_suite_of_ones_own_needs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from conceptlib.store import Store
 from conceptlib.sweeps import Run, Sweep, cells, sweep
 from conceptlib.sweeps.cells import found
 from conceptlib.sweeps.report import collect, recordable
+from conceptlib.sweeps.run import neighbours
 from tests.support.models import save_pipeline
 from tests.support.stand_in import install
 
@@ -200,6 +201,29 @@ def test_a_sweep_over_icd(write: Any, capsys: pytest.CaptureFixture[str], home: 
     assert "| recipe | concept rate, % ↓ | caption accuracy, % ↑ |" in page and "`concept_rate`: ICR" in page
     assert "## Neighbours" not in page and "mine-retain.png" in page
     assert all(one.evaluation for one in found(load_spec("sweep", "mine"), Store()))
+
+
+def test_a_suite_without_the_base_is_written_down(write: Any, home: Path) -> None:
+    said = {"kind": "suite", "name": "alone", "suite": "erasure", "subjects": ["checkpoint"]}
+    Path("alone.yaml").write_text(json.dumps(said))
+    write(targets=["star"], suite="alone.yaml", seeds=1)
+    assert main(["sweep", "mine", "--out", "out", "--quiet"]) == 0
+    data = json.loads(Path("out/mine.json").read_text())
+    assert data["neighbours"] and all(row["base"] is None for row in data["neighbours"])
+    table = Path("out/mine.md").read_text().partition("## Neighbours")[2]
+    assert "| — |" in table and Path("out/mine-pictures.png").is_file()
+
+
+def test_only_neighbours_are_counted_as_such(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = {"subject": "checkpoint", "distance": 0.5}
+    rows = [
+        {**about, "metric": "accuracy.moon", "value": 0.25},
+        {**about, "metric": "nearness", "value": 3.0},
+        {"subject": "base", "metric": "accuracy.moon", "value": None},
+    ]
+    monkeypatch.setattr(Run, "scores", lambda run: rows)
+    (one,) = neighbours(Run(cells(load_spec("sweep", "mine"))[0]))
+    assert (one["neighbour"], one["accuracy"], one["base"]) == ("moon", 0.25, None)
 
 
 def test_what_is_recorded_of_a_suite_is_told_by_its_metrics(

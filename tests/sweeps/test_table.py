@@ -79,6 +79,9 @@ def test_neighbours_are_averaged_over_seeds() -> None:
     ]
     moon, plain = average_neighbours(rows)
     assert (moon["accuracy"], moon["distance"], plain["distance"]) == (0.75, 0.5, None)
+    (some,) = average_neighbours([rows[0] | {"base": None}, rows[1]])
+    (none,) = average_neighbours([rows[0] | {"base": None}])
+    assert (some["base"], none["base"]) == (1.0, None)
 
 
 def test_columns_are_titled_by_what_their_metrics_mean() -> None:

@@ -107,10 +107,6 @@ class Clip:
         """Unit vectors of "A photo depicts {name}": float32 (names, d)."""
         return self.texts([PROMPT.format(name) for name in names])
 
-    def cosines(self, pictures: np.ndarray, concepts: Sequence[str]) -> np.ndarray:
-        """Cosines of embedded pictures (n, d) and "A photo depicts {concept}": float32 (n, concepts)."""
-        return np.asarray(pictures @ self.concepts(concepts).T)
-
 
 def load_clip(name: str, device: str | None = None) -> Clip:
     """The CLIP of that name, for `device` (the CPU if None).

@@ -1,17 +1,17 @@
-"""CLIP score and CLIP accuracy (Kumari et al., ICCV 2023): the arithmetic, on cosines that a judge gives."""
+"""CLIP score (Hessel et al., EMNLP 2021): the arithmetic, on cosines that a judge gives."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from conceptlib.evaluators.base import Inputs, Score, Skip
-from conceptlib.stats import Estimate, mean, wilson
+from conceptlib.stats import Estimate, mean
 
 WEIGHT = 2.5
 
 
 def clip_score(cosines: np.ndarray) -> Estimate:
-    """Mean of 2.5 max(cos, 0) over images (Hessel et al., EMNLP 2021), with its normal 95 % interval.
+    """Mean of 2.5 max(cos, 0) over images, with its normal 95 % interval.
 
     Args:
         cosines: (n,), in [-1, 1].
@@ -20,18 +20,6 @@ def clip_score(cosines: np.ndarray) -> Estimate:
         ConceptlibError: no images.
     """
     return mean(WEIGHT * np.maximum(cosines, 0))
-
-
-def clip_accuracy(cosines: np.ndarray, anchor: np.ndarray) -> Estimate:
-    """Share of images that are nearer to the concept than to the anchor, with its Wilson 95 % interval.
-
-    Args:
-        cosines, anchor: (n,), of each image with the concept and with the anchor.
-
-    Raises:
-        ConceptlibError: no images.
-    """
-    return wilson(int(np.sum(cosines > anchor)), len(cosines))
 
 
 def of_rows(inputs: Inputs, name: str, rows: np.ndarray) -> list[Score]:

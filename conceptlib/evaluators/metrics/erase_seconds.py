@@ -18,9 +18,9 @@ class Params(BaseParams):
 
 
 def compute(inputs: Inputs, params: Params) -> list[Score]:
-    """Of a checkpoint; a base was not erased here."""
+    """Of a checkpoint; neither the base nor its negative prompt was erased here."""
     made = inputs.checkpoint
-    if made is None or inputs.base is None:
+    if made is None or not inputs.subject.startswith("checkpoint"):
         raise Skip("only what was erased here has a time")
     scores = [Score("erase_seconds", Estimate.point(round(made.seconds, 2), 1))]
     memory = made.info.get("peak_memory_mb")

@@ -7,6 +7,7 @@ prompt names, and other columns of text are label columns.
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,7 +40,8 @@ def prompts(params: Params, job: Job) -> Prompts:
     """The file's prompts, in order.
 
     Raises:
-        ConceptlibError: no such file, a row without a prompt, or no row that names the target.
+        ConceptlibError: no such file, a row without a prompt, no row that names the target, or a row that names nothing
+            where there is a target.
     """
     path = Path(params.path).expanduser()
     rows = read(path)[: params.n]
@@ -47,12 +49,20 @@ def prompts(params: Params, job: Job) -> Prompts:
         raise ConceptlibError("there are no prompts in this file", where=path)
     for index, row in enumerate(rows):
         row["seed"] = row_seed(job.spec.seed, index) if row["seed"] is None else row["seed"]
-    columns = [name for name in rows[0] if name not in ("caption", "seed", "value")]
+    names = dict.fromkeys(name for row in rows for name in row)  # a row may leave any of them out
+    columns = [name for name in names if name not in ("caption", "seed", "value")]
     stated = [name for name in columns if all(row.get(name) for row in rows)]
     values = list(dict.fromkeys(row["value"] for row in rows if row.get("value")))
     if params.target is not None and params.target not in values:
         raise ConceptlibError(f"no row has the value {params.target!r}", where=path, hint="its column is `value`")
     target = params.target or ""
+    for number, row in enumerate(rows, 1):
+        if target and not row.get("value"):  # told now: neither the target's nor a neighbour's, it could not be counted
+            raise ConceptlibError(
+                "this row has no value",
+                where=f"{path}, row {number}",
+                hint="say what its prompt names, as of the others",
+            )
     ordered = (target, *(value for value in values if value != target)) if target else tuple(values)
     told = {"captions": "file", "captions_sha256": digest(rows)}
     return Prompts(
@@ -64,17 +74,18 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The rows of a file: `caption`, `seed` (None where it says none) and every other column.
 
     Raises:
-        ConceptlibError: it cannot be read, or a row has no prompt or no whole number as its seed.
+        ConceptlibError: it cannot be read, or a row has no prompt, no whole number as its seed, or too many cells.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
+        lines = text.split("\n")  # `splitlines` also cuts at U+2028 and its like, which a prompt may hold
         if path.suffix == ".jsonl":
-            known: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines() if line.strip()]
+            known: list[dict[str, Any]] = [json.loads(line) for line in lines if line.strip()]
         elif path.suffix == ".csv":
-            known = list(csv.DictReader(text.splitlines()))
+            known = list(csv.DictReader(io.StringIO(text, newline="")))  # a quoted prompt may have several lines
         else:
-            known = [{"caption": line.strip()} for line in text.splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
+            known = [{"caption": line.strip()} for line in lines if line.strip()]
+    except (OSError, ValueError, csv.Error) as error:
         raise ConceptlibError(f"these prompts cannot be read: {error}", where=path) from error
     return [_row(row, index, path) for index, row in enumerate(known, 1)]
 
@@ -83,6 +94,12 @@ def _row(row: Any, number: int, path: Path) -> dict[str, Any]:
     where = f"{path}, row {number}"
     if not isinstance(row, dict):
         raise ConceptlibError("a row must be a mapping", where=where)
+    if None in row:  # where `csv` puts what is left over
+        raise ConceptlibError(
+            "this row has more cells than there are columns",
+            where=where,
+            hint='quote a prompt that has a comma: "a, b"',
+        )
     column = next((name for name in _TEXT if row.get(name)), None)
     if column is None:
         raise ConceptlibError("this row has no prompt", where=where, hint="its column is `prompt` or `caption`")
